@@ -1,0 +1,331 @@
+//! From bytes to a checked configuration, or to all of its errors with their paths.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+use crate::json;
+
+/// A configuration that a policy runs on: parsed from `Raw`, checked once, private afterwards.
+pub trait Configure: Sized + 'static {
+    /// What the operator writes. Derives `Deserialize` with `deny_unknown_fields`.
+    type Raw: DeserializeOwned;
+
+    /// Checks everything and reports every problem; `None` if there was one.
+    fn check(raw: Self::Raw, problems: &mut Problems) -> Option<Self>;
+}
+
+/// For policies without options.
+impl Configure for () {
+    type Raw = NoOptions;
+
+    fn check(_: NoOptions, _: &mut Problems) -> Option<Self> {
+        Some(())
+    }
+}
+
+/// An object without members.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoOptions {}
+
+/// What the [`Guard`](crate::Guard) of every filter understands, beside the filter's own options in
+/// the same object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GuardConfig {
+    /// Decide, count and log, but let every request pass.
+    pub shadow: bool,
+    /// What happens to a request for which the filter has no answer because of a fault of its own.
+    pub on_fault: OnFault,
+}
+
+/// Fail closed or open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+pub enum OnFault {
+    /// Refuse it with 503 `filter_fault`.
+    #[default]
+    Deny,
+    /// Pass it on.
+    Allow,
+}
+
+/// The whole configuration of a filter.
+#[derive(Clone, Debug)]
+pub struct Loaded<C> {
+    pub guard: GuardConfig,
+    pub policy: C,
+}
+
+impl<C: Configure> Loaded<C> {
+    /// Parses the JSON text that the gateway passes on. Empty text is an empty object.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigErrors> {
+        let mut problems = Problems::default();
+        let bytes = if bytes.trim_ascii().is_empty() {
+            b"{}"
+        } else {
+            bytes
+        };
+        let mut value =
+            json::parse(bytes).map_err(|e| ConfigErrors::one("", format!("not JSON: {e}")))?;
+        let Value::Object(members) = &mut value else {
+            return Err(ConfigErrors::one("", "must be a JSON object"));
+        };
+        let guard_members: serde_json::Map<_, _> = ["shadow", "on_fault"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), members.remove(name)?)))
+            .collect();
+        let guard = read::<GuardConfig>(Value::Object(guard_members), &mut problems);
+        let policy =
+            read::<C::Raw>(value, &mut problems).and_then(|raw| C::check(raw, &mut problems));
+        match (guard, policy, problems.0.is_empty()) {
+            (Some(guard), Some(policy), true) => Ok(Self { guard, policy }),
+            (_, _, false) => Err(ConfigErrors(problems.0)),
+            (_, _, true) => Err(ConfigErrors::one("", "refused without a reason")),
+        }
+    }
+}
+
+/// More problems than this in one configuration are not listed.
+const MAX_PROBLEMS: usize = 64;
+
+/// Deserializes; on an error notes it, takes the offending member out and tries again, so that all
+/// errors are found and not only the first. What is left may be good enough for further checks.
+fn read<T: DeserializeOwned>(mut value: Value, problems: &mut Problems) -> Option<T> {
+    let mut removed: Vec<String> = Vec::new();
+    for _ in 0..MAX_PROBLEMS {
+        let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
+            Ok(raw) => return Some(raw),
+            Err(error) => error,
+        };
+        let path = error.path().clone();
+        let shown = match path.to_string() {
+            root if root == "." => String::new(),
+            path => path,
+        };
+        let problem = error.into_inner().to_string();
+        let follows =
+            missing_field(&problem).is_some_and(|field| removed.contains(&join(&shown, field)));
+        if !follows {
+            problems.say(&shown, &problem);
+        }
+        removed.push(shown);
+        if !take_out(&mut value, &path) {
+            return None;
+        }
+    }
+    None
+}
+
+fn missing_field(problem: &str) -> Option<&str> {
+    problem.strip_prefix("missing field `")?.split('`').next()
+}
+
+fn join(path: &str, field: &str) -> String {
+    if path.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
+}
+
+/// Removes the member or item at the path; false if there is nothing to remove.
+fn take_out(value: &mut Value, path: &Path) -> bool {
+    let mut at = value;
+    let mut segments = path.iter().peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match (segment, at) {
+            (Segment::Map { key }, Value::Object(members)) => {
+                if last {
+                    return members.remove(key).is_some();
+                }
+                match members.get_mut(key) {
+                    Some(next) => at = next,
+                    None => return false,
+                }
+            }
+            (Segment::Seq { index }, Value::Array(items)) => {
+                if last {
+                    return if *index < items.len() {
+                        items.remove(*index);
+                        true
+                    } else {
+                        false
+                    };
+                }
+                match items.get_mut(*index) {
+                    Some(next) => at = next,
+                    None => return false,
+                }
+            }
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Collects what is wrong, each with its path: `limits[2].window`.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<(String, String)>);
+
+impl Problems {
+    /// Notes a problem. Values of secrets do not belong here.
+    pub fn say(&mut self, path: impl fmt::Display, problem: impl fmt::Display) {
+        self.0.push((path.to_string(), problem.to_string()));
+    }
+
+    /// The value, or a note of what is wrong with it.
+    pub fn check<T, E: fmt::Display>(
+        &mut self,
+        path: impl fmt::Display,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.say(path, problem);
+                None
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Everything that is wrong with a configuration. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<(String, String)>);
+
+impl ConfigErrors {
+    #[must_use]
+    pub fn one(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self(vec![(path.into(), problem.into())])
+    }
+
+    /// The errors: path and problem.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(path, problem)| (path.as_str(), problem.as_str()))
+    }
+
+    /// One line for each error: `auth: rules[2].prefix: must start with /`.
+    pub fn lines<'a>(&'a self, filter: &'a str) -> impl Iterator<Item = String> + 'a {
+        self.iter().map(move |(path, problem)| {
+            if path.is_empty() {
+                format!("{filter}: {problem}")
+            } else {
+                format!("{filter}: {path}: {problem}")
+            }
+        })
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (path, problem)) in self.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            if path.is_empty() {
+                write!(f, "{separator}{problem}")?;
+            } else {
+                write!(f, "{separator}{path}: {problem}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[derive(Debug)]
+    struct Limits(u64);
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct RawLimits {
+        limits: Vec<RawLimit>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct RawLimit {
+        rate: u64,
+        #[serde(default)]
+        window: u64,
+    }
+
+    impl Configure for Limits {
+        type Raw = RawLimits;
+        fn check(raw: RawLimits, problems: &mut Problems) -> Option<Self> {
+            for (i, limit) in raw.limits.iter().enumerate() {
+                if limit.window == 0 {
+                    problems.say(format_args!("limits[{i}].window"), "must be > 0");
+                }
+            }
+            Some(Self(raw.limits.iter().map(|l| l.rate).sum()))
+        }
+    }
+
+    fn errors(text: &str) -> Vec<String> {
+        match Loaded::<Limits>::parse(text.as_bytes()) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.lines("rate_limit").collect(),
+        }
+    }
+
+    #[test]
+    fn a_good_one_is_loaded_with_the_guard_beside() {
+        let loaded = Loaded::<Limits>::parse(
+            br#"{"shadow":true,"on_fault":"allow","limits":[{"rate":3,"window":1}]}"#,
+        )
+        .unwrap();
+        assert_eq!(loaded.policy.0, 3);
+        assert_eq!(
+            loaded.guard,
+            GuardConfig {
+                shadow: true,
+                on_fault: OnFault::Allow
+            }
+        );
+    }
+
+    #[test]
+    fn every_error_is_reported_with_its_path() {
+        let found = errors(
+            r#"{"shadow":1,"limits":[{"rate":1,"window":1},{"rate":"x","window":1,"widnow":2},{"rate":1}]}"#,
+        );
+        assert_eq!(
+            found,
+            [
+                "rate_limit: shadow: invalid type: integer `1`, expected a boolean",
+                "rate_limit: limits[1].rate: invalid type: string \"x\", expected u64",
+                "rate_limit: limits[1].widnow: unknown field `widnow`, expected `rate` or `window`",
+                "rate_limit: limits[1].window: must be > 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn doubled_members_and_other_json_are_refused() {
+        for bad in ["[]", "{", "{\"limits\":[],\"limits\":[]}", "\u{feff}{}"] {
+            assert_eq!(errors(bad).len(), 1, "{bad}");
+        }
+        assert_eq!(errors(""), ["rate_limit: missing field `limits`"]);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a policy causes beside its verdict.
+
+use crate::metric::{Sample, exported_name};
+
+/// How loud a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// A change of a header map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderEdit {
+    /// Removes every value of the header, then adds this one.
+    Set(String, String),
+    /// Removes every value of the header.
+    Remove(String),
+}
+
+/// How a request fared with one policy. Exported as
+/// `portcullis_requests{filter, outcome, code}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Passed on.
+    Allowed,
+    /// Refused with this code.
+    Denied(&'static str),
+    /// Would have been refused with this code, were the policy not in shadow mode.
+    Shadowed(&'static str),
+    /// The policy had no answer; refused or passed on as configured.
+    Faulted,
+}
+
+impl Outcome {
+    /// The name and labels of the counter.
+    #[must_use]
+    pub fn exported_name(self, filter: &'static str) -> String {
+        let (outcome, code) = match self {
+            Self::Allowed => ("allowed", "ok"),
+            Self::Denied(code) => ("denied", code),
+            Self::Shadowed(code) => ("shadowed", code),
+            Self::Faulted => ("faulted", "fault"),
+        };
+        exported_name(
+            "portcullis_requests",
+            &[
+                ("filter", filter.into()),
+                ("outcome", outcome.into()),
+                ("code", code.into()),
+            ],
+        )
+    }
+}
+
+/// Collected while a policy runs, carried out by the driver afterwards, in order.
+#[derive(Clone, Debug)]
+pub struct Effects<M> {
+    /// Edits of the request, or of the response while it is the response's turn.
+    pub headers: Vec<HeaderEdit>,
+    pub samples: Vec<Sample<M>>,
+    /// What the guard counts, for every policy alike.
+    pub outcomes: Vec<Outcome>,
+    pub logs: Vec<(Level, String)>,
+    /// Requests that [`Await`](crate::Verdict::Await) are to be woken: the keeper has changed.
+    pub wake: bool,
+}
+
+impl<M> Default for Effects<M> {
+    fn default() -> Self {
+        Self {
+            headers: Vec::new(),
+            samples: Vec::new(),
+            outcomes: Vec::new(),
+            logs: Vec::new(),
+            wake: false,
+        }
+    }
+}
+
+impl<M> Effects<M> {
+    /// Adds one to a counter.
+    pub fn count(&mut self, metric: M) {
+        self.samples.push(Sample { metric, value: 1 });
+    }
+
+    /// Sets a gauge.
+    pub fn record(&mut self, metric: M, value: u64) {
+        self.samples.push(Sample { metric, value });
+    }
+
+    /// Empties the sink and keeps its memory.
+    pub fn clear(&mut self) {
+        self.headers.clear();
+        self.samples.clear();
+        self.outcomes.clear();
+        self.logs.clear();
+        self.wake = false;
+    }
+
+    /// Replaces a header, whatever values it had.
+    pub fn set_header(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.headers
+            .push(HeaderEdit::Set(name.into(), value.into()));
+    }
+
+    /// Removes a header, however often it occurs.
+    pub fn remove_header(&mut self, name: impl Into<String>) {
+        self.headers.push(HeaderEdit::Remove(name.into()));
+    }
+
+    /// Writes a log line. Lines never contain a credential, a secret or a body.
+    pub fn log(&mut self, level: Level, line: impl Into<String>) {
+        self.logs.push((level, line.into()));
+    }
+}
+
+/// Whether a value may be sent as a header (RFC 9110 section 5.5, without obs-text): visible ASCII,
+/// space and tab. CR, LF and NUL never get through.
+#[must_use]
+pub fn is_header_value(value: &str) -> bool {
+    value
+        .bytes()
+        .all(|b| b == b'\t' || (b' '..=b'~').contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn a_header_value_has_no_control_characters() {
+        assert!(is_header_value("a b\tc~"));
+        for bad in ["a\rb", "a\nb", "a\0b", "é", "\x7f"] {
+            assert!(!is_header_value(bad), "{bad:?}");
+        }
+    }
+}

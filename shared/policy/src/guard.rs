@@ -1,0 +1,317 @@
+//! What surrounds every policy: it alone fails open or closed, lets pass in shadow mode, and counts
+//! who was allowed, denied or met a fault. Policies just use `?`.
+
+use std::borrow::Cow;
+
+use crate::Policy;
+use crate::config::{GuardConfig, Loaded, OnFault};
+use crate::cx::Cx;
+use crate::effects::{Effects, Level, Outcome};
+use crate::event::Event;
+use crate::fault::Fault;
+use crate::head::Head;
+use crate::host::Host;
+use crate::reply::{Reply, request_id};
+use crate::time::Time;
+use crate::verdict::Verdict;
+
+/// A policy with one request, guarded.
+#[derive(Debug)]
+pub struct Guard<P> {
+    policy: P,
+    stream: u32,
+    decided: bool,
+}
+
+/// What a driver lends to a guard for one event.
+pub struct Lent<'a, P: Policy> {
+    pub config: &'a Loaded<P::Config>,
+    pub keeper: &'a mut P::Keeper,
+    pub request: &'a Head,
+    pub now: Time,
+    pub host: &'a dyn Host,
+    pub effects: &'a mut Effects<P::Metric>,
+}
+
+impl<P: Policy> Guard<P> {
+    /// `stream` is the gateway's number of the request.
+    #[must_use]
+    pub fn new(stream: u32) -> Self {
+        Self {
+            policy: P::new(),
+            stream,
+            decided: false,
+        }
+    }
+
+    /// Decides; a request is counted once, when the verdict is final.
+    pub fn on_request(&mut self, event: Event<'_>, lent: Lent<'_, P>) -> Verdict {
+        if lent.request.is_truncated() {
+            // Headers that cannot be seen cannot be judged, nor removed if forged.
+            let reply = Reply::problem(431, "too_many_headers", "The request has too many headers");
+            return self.deny(
+                reply,
+                lent.config.guard,
+                lent.request,
+                lent.now,
+                lent.effects,
+            );
+        }
+        let (guard, request, now) = (lent.config.guard, lent.request, lent.now);
+        let mut cx = Cx {
+            config: &lent.config.policy,
+            keeper: lent.keeper,
+            request,
+            now,
+            host: lent.host,
+            effects: &mut *lent.effects,
+        };
+        let result = self.policy.on_request(event, &mut cx);
+        let effects = lent.effects;
+        match result {
+            Ok(Verdict::Allow) => {
+                self.finish(Outcome::Allowed, effects);
+                Verdict::Allow
+            }
+            Ok(Verdict::Deny(reply)) => self.deny(reply, guard, request, now, effects),
+            Ok(Verdict::Call(mut callout)) => {
+                callout.headers.extend(trace_of(request));
+                Verdict::Call(callout)
+            }
+            Ok(verdict) => verdict,
+            Err(fault) => self.fault(&fault, guard, request, now, effects),
+        }
+    }
+
+    /// The response is about to leave.
+    pub fn on_response(&mut self, response: &Head, lent: Lent<'_, P>) {
+        let mut cx = lent.cx();
+        self.policy.on_response(response, &mut cx);
+    }
+
+    /// The request is over, or its client has gone.
+    pub fn on_done(&mut self, lent: Lent<'_, P>) {
+        let mut cx = lent.cx();
+        self.policy.on_done(&mut cx);
+    }
+
+    fn deny(
+        &mut self,
+        reply: Reply,
+        guard: GuardConfig,
+        request: &Head,
+        now: Time,
+        effects: &mut Effects<P::Metric>,
+    ) -> Verdict {
+        let id = request_id(request.first("x-request-id"), now, self.stream);
+        let word = if guard.shadow { "would deny" } else { "denied" };
+        effects.log(
+            Level::Info,
+            format!(
+                "{}: {word} code={} status={} request_id={id}",
+                P::NAME,
+                reply.code,
+                reply.status
+            ),
+        );
+        if guard.shadow {
+            self.finish(Outcome::Shadowed(reply.code), effects);
+            return Verdict::Allow;
+        }
+        self.finish(Outcome::Denied(reply.code), effects);
+        Verdict::Deny(reply)
+    }
+
+    fn fault(
+        &mut self,
+        fault: &Fault,
+        guard: GuardConfig,
+        request: &Head,
+        now: Time,
+        effects: &mut Effects<P::Metric>,
+    ) -> Verdict {
+        let id = request_id(request.first("x-request-id"), now, self.stream);
+        effects.log(
+            Level::Warn,
+            format!("{}: fault: {fault} request_id={id}", P::NAME),
+        );
+        self.finish(Outcome::Faulted, effects);
+        if guard.shadow || guard.on_fault == OnFault::Allow {
+            return Verdict::Allow;
+        }
+        Verdict::Deny(Reply::problem(
+            503,
+            "filter_fault",
+            "The gateway could not decide on the request",
+        ))
+    }
+
+    fn finish(&mut self, outcome: Outcome, effects: &mut Effects<P::Metric>) {
+        if !self.decided {
+            self.decided = true;
+            effects.outcomes.push(outcome);
+        }
+    }
+}
+
+impl<'a, P: Policy> Lent<'a, P> {
+    fn cx(self) -> Cx<'a, P> {
+        Cx {
+            config: &self.config.policy,
+            keeper: self.keeper,
+            request: self.request,
+            now: self.now,
+            host: self.host,
+            effects: self.effects,
+        }
+    }
+}
+
+/// The headers that tie a callout to its request (O2).
+fn trace_of(request: &Head) -> impl Iterator<Item = (Cow<'static, str>, String)> {
+    ["traceparent", "tracestate", "x-request-id"]
+        .into_iter()
+        .filter_map(|name| {
+            let value = request.first_str(name)?;
+            (value.len() <= 512 && crate::effects::is_header_value(value))
+                .then(|| (Cow::Borrowed(name), value.to_owned()))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::callout::{Callout, Upstream};
+    use crate::host::{Fact, Signature};
+    use crate::metric::NoMetric;
+    use crate::phases::Phases;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    struct Fickle;
+
+    impl Policy for Fickle {
+        const NAME: &'static str = "fickle";
+        const PHASES: Phases = Phases::NONE;
+        type Config = ();
+        type Keeper = ();
+        type Metric = NoMetric;
+
+        fn new() -> Self {
+            Self
+        }
+
+        fn on_request(&mut self, _: Event<'_>, cx: &mut Cx<'_, Self>) -> Result<Verdict, Fault> {
+            match cx.request.path_and_query().unwrap_or_default() {
+                "/deny" => Ok(Verdict::Deny(Reply::problem(403, "no", "No"))),
+                "/fault" => Err(Fault::Unexpected("test")),
+                "/call" => Ok(Verdict::Call(Callout {
+                    upstream: Upstream {
+                        target: "t".into(),
+                        authority: "t".into(),
+                    },
+                    method: "GET",
+                    path: "/".into(),
+                    headers: Vec::new(),
+                    body: Vec::new(),
+                    timeout: std::time::Duration::from_secs(1),
+                    max_answer: 0,
+                })),
+                _ => Ok(Verdict::Allow),
+            }
+        }
+    }
+
+    struct Nowhere;
+
+    impl Host for Nowhere {
+        fn fact(&self, _: Fact) -> Option<Vec<u8>> {
+            None
+        }
+        fn verify(&self, _: Signature<'_>) -> Option<bool> {
+            None
+        }
+        fn logs(&self, _: Level) -> bool {
+            true
+        }
+    }
+
+    fn run(path: &str, config: &str, truncated: bool) -> (Verdict, Effects<NoMetric>) {
+        let config = Loaded::<()>::parse(config.as_bytes()).unwrap();
+        let request: Head = [
+            (":path", path),
+            ("traceparent", "00-1-2-01"),
+            ("x-request-id", "r1"),
+        ]
+        .into_iter()
+        .collect();
+        let mut effects = Effects::default();
+        let lent = Lent {
+            config: &config,
+            keeper: &mut (),
+            request: &request.with_truncation(truncated),
+            now: Time::EPOCH,
+            host: &Nowhere,
+            effects: &mut effects,
+        };
+        let verdict = Guard::<Fickle>::new(1).on_request(Event::Headers, lent);
+        (verdict, effects)
+    }
+
+    fn code(verdict: &Verdict) -> &'static str {
+        match verdict {
+            Verdict::Deny(reply) => reply.code,
+            _ => "passed",
+        }
+    }
+
+    #[test]
+    fn counts_each_outcome() {
+        for (path, expected) in [
+            ("/", Outcome::Allowed),
+            ("/deny", Outcome::Denied("no")),
+            ("/fault", Outcome::Faulted),
+        ] {
+            assert_eq!(run(path, "{}", false).1.outcomes, [expected]);
+        }
+    }
+
+    #[test]
+    fn a_fault_is_closed_unless_configured_open() {
+        assert_eq!(code(&run("/fault", "{}", false).0), "filter_fault");
+        assert_eq!(
+            code(&run("/fault", r#"{"on_fault":"allow"}"#, false).0),
+            "passed"
+        );
+    }
+
+    #[test]
+    fn shadow_mode_counts_and_lets_pass() {
+        let (verdict, effects) = run("/deny", r#"{"shadow":true}"#, false);
+        assert_eq!(verdict, Verdict::Allow);
+        assert_eq!(effects.outcomes, [Outcome::Shadowed("no")]);
+        assert!(effects.logs[0].1.contains("would deny code=no"));
+    }
+
+    #[test]
+    fn headers_that_cannot_be_seen_are_refused() {
+        assert_eq!(code(&run("/", "{}", true).0), "too_many_headers");
+    }
+
+    #[test]
+    fn callouts_carry_the_trace() {
+        let (Verdict::Call(callout), _) = run("/call", "{}", false) else {
+            panic!("no callout")
+        };
+        assert!(
+            callout
+                .headers
+                .contains(&("traceparent".into(), "00-1-2-01".into()))
+        );
+        assert!(
+            callout
+                .headers
+                .contains(&("x-request-id".into(), "r1".into()))
+        );
+    }
+}

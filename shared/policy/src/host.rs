@@ -1,0 +1,38 @@
+//! What a policy may ask of the gateway that it runs in, synchronously and only when it needs it.
+
+/// A fact about the connection or the route. Gateways name and format these differently; the crate
+/// `host` hides that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fact {
+    /// The address of the peer that connected to the gateway, without its port.
+    PeerAddress,
+    /// The gateway's name of the matched route.
+    Route,
+    /// The gateway's name of the upstream service.
+    Service,
+}
+
+/// A signature to check.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature<'a> {
+    /// `RS256` or `ES256`.
+    pub algorithm: &'a str,
+    /// The public key as DER SubjectPublicKeyInfo (RFC 5280).
+    pub spki: &'a [u8],
+    /// The signature; for ECDSA in DER.
+    pub signature: &'a [u8],
+    pub message: &'a [u8],
+}
+
+/// The gateway, as far as a policy may talk to it.
+pub trait Host {
+    /// Tells a fact, or `None` if this gateway does not know it for this request.
+    fn fact(&self, fact: Fact) -> Option<Vec<u8>>;
+
+    /// Checks a signature with the gateway's own crypto, or `None` where there is none.
+    fn verify(&self, signature: Signature<'_>) -> Option<bool>;
+
+    /// Whether lines of this level are written at all.
+    fn logs(&self, level: crate::Level) -> bool;
+}

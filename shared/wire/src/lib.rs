@@ -1,0 +1,4 @@
+//! What the filters and the services behind them say to each other. Serde types only: no I/O,
+//! no logic beyond what both sides must agree on.
+
+pub mod api_keys;
