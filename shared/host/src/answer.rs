@@ -1,0 +1,48 @@
+//! The end of a callout, as far as the gateways agree on it.
+
+use policy::{Answer, CalloutError, Head};
+
+use crate::abi::{self, Buffer, Map};
+use crate::gateway::Gateway;
+
+/// What came back, owned while a policy looks at it.
+pub struct Ended {
+    result: Result<(Head, Vec<u8>), CalloutError>,
+}
+
+impl Ended {
+    /// Reads the answer of the callout that is current.
+    pub fn read(gateway: Gateway, headers: usize, body_size: usize, max_answer: usize) -> Self {
+        let result = if headers == 0 {
+            // Reading headers that are not there is a trap.
+            let timed_out = gateway
+                .dispatch_status()
+                .is_some_and(|word| word == b"timeout");
+            Err(if timed_out {
+                CalloutError::Timeout
+            } else {
+                CalloutError::Broken
+            })
+        } else if body_size > max_answer {
+            Err(CalloutError::TooLarge)
+        } else {
+            abi::header_map(Map::CalloutHeaders)
+                .ok()
+                .and_then(Head::from_wire)
+                .zip(abi::buffer(Buffer::CalloutBody, body_size).ok())
+                .ok_or(CalloutError::Broken)
+        };
+        Self { result }
+    }
+
+    pub fn answer(&self) -> Result<Answer<'_>, CalloutError> {
+        match &self.result {
+            Ok((headers, body)) => Ok(Answer {
+                status: headers.status().ok_or(CalloutError::Broken)?,
+                headers,
+                body,
+            }),
+            Err(error) => Err(*error),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The callbacks that the gateway calls.
+
+#![allow(unsafe_code)]
+
+/// Memory that the gateway writes into before it hands it over. Null if there is none left.
+#[must_use]
+pub fn allocate(size: usize) -> *mut u8 {
+    let mut bytes: Vec<u8> = Vec::new();
+    if bytes.try_reserve_exact(size).is_err() {
+        return std::ptr::null_mut();
+    }
+    let mut bytes = std::mem::ManuallyDrop::new(bytes);
+    bytes.as_mut_ptr()
+}
+
+/// Makes a filter of a policy: exports the ABI's callbacks that it needs, and no other.
+///
+/// ```ignore
+/// host::main!(Auth, callouts, tick);
+/// ```
+///
+/// The words after the policy are its [`Policy::PHASES`](policy::Policy::PHASES): `callouts`,
+/// `tick`, `request_body`, `response`. A list that differs from `PHASES` does not compile.
+#[macro_export]
+macro_rules! main {
+    ($policy:ty $(, $phase:ident)* $(,)?) => {
+        const _: () = {
+            const LISTED: $crate::Phases = $crate::Phases::NONE$(.with($crate::main!(@set $phase)))*;
+            const NEEDED: $crate::Phases = <$policy as ::policy::Policy>::PHASES;
+            assert!(
+                LISTED.has(NEEDED) && NEEDED.has(LISTED),
+                "host::main! must list exactly the phases of Policy::PHASES"
+            );
+        };
+
+        ::std::thread_local! {
+            static VM: $crate::Vm<$policy> = const { $crate::Vm::new() };
+        }
+
+        unsafe extern "C" {
+            fn __wasm_call_ctors();
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn _initialize() {
+            unsafe { __wasm_call_ctors() }
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_abi_version_0_2_1() {}
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+            $crate::allocate(size)
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_context_create(context: u32, root: u32) {
+            VM.with(|vm| vm.on_context_create(context, root))
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_configure(context: u32, size: usize) -> bool {
+            VM.with(|vm| vm.on_configure(context, size))
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_request_headers(context: u32, _: usize, end_of_stream: bool) -> u32 {
+            VM.with(|vm| vm.on_request_headers(context, end_of_stream))
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_delete(context: u32) {
+            VM.with(|vm| vm.on_delete(context))
+        }
+
+        $($crate::main!(@export $phase);)*
+    };
+
+    (@set callouts) => { $crate::Phases::CALLOUTS };
+    (@set tick) => { $crate::Phases::TICK };
+    (@set request_body) => { $crate::Phases::REQUEST_BODY };
+    (@set response) => { $crate::Phases::RESPONSE };
+
+    (@export callouts) => {
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_http_call_response(
+            _: u32,
+            token: u32,
+            headers: usize,
+            body_size: usize,
+            _: usize,
+        ) {
+            VM.with(|vm| vm.on_callout_end(token, headers, body_size))
+        }
+    };
+    (@export tick) => {
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_tick(context: u32) {
+            VM.with(|vm| vm.on_tick(context))
+        }
+    };
+    (@export request_body) => {
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: bool) -> u32 {
+            VM.with(|vm| vm.on_request_body(context, size, end_of_stream))
+        }
+    };
+    (@export response) => {
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_response_headers(context: u32, _: usize, _: bool) -> u32 {
+            VM.with(|vm| vm.on_response_headers(context))
+        }
+    };
+}

@@ -1,0 +1,178 @@
+//! One configuration of the filter in one worker: its policy's settings, keeper, metrics and those
+//! of its requests that wait.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use policy::callout::Callout;
+use policy::effects::HeaderEdit;
+use policy::head::to_wire;
+use policy::{Answer, CalloutError, Effects, Keeper, KeeperCx, Level, Loaded, Phases, Policy};
+
+use crate::abi::{self, Buffer, Map, Status};
+use crate::clock::now;
+use crate::gateway::Gateway;
+use crate::meters::{self, Meters};
+use crate::timer::Timer;
+
+/// Ticks come no more often than this.
+const MIN_TICK: Duration = Duration::from_millis(10);
+
+pub struct Root<P: Policy> {
+    pub id: u32,
+    pub gateway: Gateway,
+    pub config: Loaded<P::Config>,
+    pub keeper: RefCell<P::Keeper>,
+    pub timer: RefCell<Timer>,
+    meters: RefCell<Meters<P::Metric>>,
+    /// Spare sink, so that a request needs no new one.
+    effects: Cell<Effects<P::Metric>>,
+}
+
+/// A callout that the keeper asked for and that could be started, or not.
+pub struct Started {
+    pub tag: u32,
+    pub max_answer: usize,
+    pub token: Result<u32, Status>,
+}
+
+impl<P: Policy> Root<P> {
+    /// Loads the configuration that the gateway holds for this root; logs every error in it.
+    pub fn configure(id: u32, size: usize) -> Option<Self> {
+        let gateway = Gateway::detect();
+        let Ok(text) = abi::buffer(Buffer::PluginConfiguration, size) else {
+            meters::log(
+                Level::Error,
+                &format!("{}: the configuration cannot be read", P::NAME),
+            );
+            return None;
+        };
+        let config = match Loaded::<P::Config>::parse(&text) {
+            Ok(config) => config,
+            Err(errors) => {
+                for line in errors.lines(P::NAME) {
+                    meters::log(Level::Error, &line);
+                }
+                return None;
+            }
+        };
+        let keeper = P::Keeper::new(&config.policy, now());
+        if P::PHASES.has(Phases::TICK)
+            && let Some(every) = P::Keeper::tick_every(&config.policy)
+        {
+            let millis = u32::try_from(every.max(MIN_TICK).as_millis()).unwrap_or(u32::MAX);
+            if abi::set_tick_period(millis).is_err() {
+                meters::log(
+                    Level::Error,
+                    &format!("{}: the gateway gives no ticks", P::NAME),
+                );
+                return None;
+            }
+        }
+        Some(Self {
+            id,
+            gateway,
+            config,
+            keeper: RefCell::new(keeper),
+            timer: RefCell::default(),
+            meters: RefCell::new(Meters::new()),
+            effects: Cell::default(),
+        })
+    }
+
+    /// Lets the keeper work and starts the callouts that it asks for.
+    pub fn tick(&self) -> Vec<Started> {
+        self.with_keeper(|keeper, cx| keeper.on_tick(cx))
+    }
+
+    /// Hands the keeper the end of one of its callouts.
+    pub fn answer(&self, tag: u32, answer: Result<Answer<'_>, CalloutError>) -> Vec<Started> {
+        self.with_keeper(|keeper, cx| keeper.on_answer(tag, answer, cx))
+    }
+
+    fn with_keeper(
+        &self,
+        work: impl FnOnce(&mut P::Keeper, &mut KeeperCx<'_, P::Config, P::Metric>),
+    ) -> Vec<Started> {
+        let mut effects = self.borrow_effects();
+        let mut calls = Vec::new();
+        if let Ok(mut keeper) = self.keeper.try_borrow_mut() {
+            let mut cx = KeeperCx {
+                config: &self.config.policy,
+                now: now(),
+                effects: &mut effects,
+                calls: &mut calls,
+            };
+            work(&mut keeper, &mut cx);
+        }
+        self.apply(&mut effects, None);
+        self.return_effects(effects);
+        calls
+            .into_iter()
+            .map(|(tag, callout)| Started {
+                tag,
+                max_answer: callout.max_answer,
+                token: self.dispatch(&callout),
+            })
+            .collect()
+    }
+
+    /// Starts a callout.
+    pub fn dispatch(&self, callout: &Callout) -> Result<u32, Status> {
+        const BAD_ARGUMENT: Status = Status(2);
+        let timeout = u32::try_from(callout.timeout.as_millis()).unwrap_or(u32::MAX);
+        let mut pairs: Vec<(&[u8], &[u8])> = vec![
+            (b":method", callout.method.as_bytes()),
+            (b":path", callout.path.as_bytes()),
+            (b":authority", callout.upstream.authority.as_bytes()),
+        ];
+        for (name, value) in &callout.headers {
+            pairs.push((name.as_bytes(), value.as_bytes()));
+        }
+        let headers = to_wire(&pairs).ok_or(BAD_ARGUMENT)?;
+        abi::http_call(&callout.upstream.target, &headers, &callout.body, timeout)
+    }
+
+    pub fn borrow_effects(&self) -> Effects<P::Metric> {
+        self.effects.take()
+    }
+
+    pub fn return_effects(&self, mut effects: Effects<P::Metric>) {
+        effects.clear();
+        self.effects.set(effects);
+    }
+
+    /// Carries effects out. Header edits go to `headers`; without one they are dropped.
+    pub fn apply(&self, effects: &mut Effects<P::Metric>, headers: Option<Map>) {
+        if let Some(map) = headers {
+            for edit in effects.headers.drain(..) {
+                let result = match &edit {
+                    HeaderEdit::Set(name, value) => abi::replace_header(map, name, value),
+                    HeaderEdit::Remove(name) => abi::remove_header(map, name),
+                };
+                if result.is_err() {
+                    meters::log(
+                        Level::Warn,
+                        &format!("{}: a header edit was refused", P::NAME),
+                    );
+                }
+            }
+        }
+        if let Ok(mut meters) = self.meters.try_borrow_mut() {
+            for outcome in effects.outcomes.drain(..) {
+                meters.outcome(P::NAME, outcome);
+            }
+            for sample in effects.samples.drain(..) {
+                meters.sample(sample);
+            }
+        }
+        for (level, line) in effects.logs.drain(..) {
+            meters::log(level, &line);
+        }
+        if effects.wake
+            && let Ok(mut timer) = self.timer.try_borrow_mut()
+        {
+            timer.change();
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! One request on its way through the filter.
+
+use std::rc::Rc;
+
+use policy::callout::Callout;
+use policy::effects::is_header_value;
+use policy::guard::Lent;
+use policy::head::to_wire;
+use policy::reply::request_id;
+use policy::{CalloutError, Event, Guard, Head, Level, Phases, Policy, Reply, Time, Verdict};
+
+use crate::abi::{self, Buffer, Map};
+use crate::answer::Ended;
+use crate::clock::now;
+use crate::facts::Facts;
+use crate::meters;
+use crate::root::Root;
+use crate::timer::Wait;
+
+/// Events that one callback may cause in a row: a policy that asks again and again for what it is
+/// refused ends here.
+const MAX_EVENTS: usize = 8;
+
+pub struct Stream<P: Policy> {
+    id: u32,
+    root: Rc<Root<P>>,
+    guard: Guard<P>,
+    request: Head,
+    /// When the request was last looked at.
+    seen: Time,
+    pub waits: Waits,
+}
+
+/// What the request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Its turn: nothing has happened yet.
+    Start,
+    /// The callout of this token.
+    Callout { token: u32, max_answer: usize },
+    /// Time, or the keeper.
+    Timer(Wait),
+    /// Its body, of which so many bytes are wanted.
+    Body { at_most: usize },
+    /// Nothing: it was passed on.
+    Passed,
+    /// Nothing: it was answered here.
+    Answered,
+}
+
+/// What the gateway does with the request now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Continue,
+    /// It waits, or it has been answered.
+    Stop,
+}
+
+impl<P: Policy> Stream<P> {
+    pub fn new(id: u32, root: Rc<Root<P>>) -> Self {
+        Self {
+            id,
+            root,
+            guard: Guard::new(id),
+            request: Head::default(),
+            seen: Time::EPOCH,
+            waits: Waits::Start,
+        }
+    }
+
+    pub fn root(&self) -> &Rc<Root<P>> {
+        &self.root
+    }
+
+    pub fn on_request_headers(&mut self, end_of_stream: bool) -> Flow {
+        let head = abi::header_map(Map::RequestHeaders)
+            .ok()
+            .and_then(Head::from_wire);
+        match head {
+            Some(head) => {
+                let truncated = head.len() >= self.root.gateway.max_headers_read();
+                self.request = head.with_truncation(truncated);
+                self.proceed(Event::Headers, end_of_stream)
+            }
+            None => {
+                self.seen = now();
+                self.reply(&Reply::problem(
+                    400,
+                    "headers_malformed",
+                    "The request headers cannot be read",
+                ));
+                Flow::Stop
+            }
+        }
+    }
+
+    /// The body has grown to `size` bytes.
+    pub fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Flow {
+        match self.waits {
+            Waits::Body { at_most } if size >= at_most || end_of_stream => {
+                let body = abi::buffer(Buffer::RequestBody, size.min(at_most)).unwrap_or_default();
+                self.proceed(Event::Body(&body), end_of_stream)
+            }
+            Waits::Passed => Flow::Continue,
+            _ => Flow::Stop,
+        }
+    }
+
+    pub fn on_answer(&mut self, ended: &Ended) -> Flow {
+        self.proceed(Event::Answer(ended.answer()), false)
+    }
+
+    pub fn on_woken(&mut self) -> Flow {
+        self.proceed(Event::Woke, false)
+    }
+
+    pub fn on_response_headers(&mut self) {
+        if self.waits == Waits::Answered {
+            return;
+        }
+        let Some(response) = abi::header_map(Map::ResponseHeaders)
+            .ok()
+            .and_then(Head::from_wire)
+        else {
+            return;
+        };
+        self.seen = now();
+        self.lend(Some(Map::ResponseHeaders), |guard, lent| {
+            guard.on_response(&response, lent);
+        });
+    }
+
+    /// The request is over or its client has gone.
+    pub fn on_done(&mut self) {
+        if let Waits::Timer(wait) = self.waits
+            && let Ok(mut timer) = self.root.timer.try_borrow_mut()
+        {
+            timer.release(self.id, wait);
+        }
+        if self.waits != Waits::Start {
+            self.lend(None, |guard, lent| guard.on_done(lent));
+        }
+    }
+
+    /// Runs the policy until it passes, answers or waits.
+    fn proceed(&mut self, first: Event<'_>, body_ended: bool) -> Flow {
+        let mut event = first;
+        for _ in 0..MAX_EVENTS {
+            self.seen = now();
+            let verdict = self.lend(Some(Map::RequestHeaders), |guard, lent| {
+                guard.on_request(event, lent)
+            });
+            event = match verdict {
+                Some(Verdict::Allow) => {
+                    self.waits = Waits::Passed;
+                    return Flow::Continue;
+                }
+                Some(Verdict::Deny(reply)) => {
+                    self.reply(&reply);
+                    return Flow::Stop;
+                }
+                Some(Verdict::Call(callout)) if P::PHASES.has(Phases::CALLOUTS) => {
+                    if self.call(&callout) {
+                        return Flow::Stop;
+                    }
+                    Event::Answer(Err(CalloutError::Refused))
+                }
+                Some(Verdict::SleepUntil(until)) if self.can_wait() => {
+                    self.hold(Wait::Asleep(until));
+                    return Flow::Stop;
+                }
+                Some(Verdict::Await { until }) if self.can_wait() => {
+                    self.hold(Wait::Awaiting(until));
+                    return Flow::Stop;
+                }
+                Some(Verdict::ReadBody { at_most }) if P::PHASES.has(Phases::REQUEST_BODY) => {
+                    if !body_ended {
+                        self.waits = Waits::Body { at_most };
+                        return Flow::Stop;
+                    }
+                    Event::Body(&[])
+                }
+                Some(_) => Event::Answer(Err(CalloutError::Refused)),
+                None => break,
+            };
+        }
+        // Neither kind of exit is a client's doing.
+        meters::log(Level::Warn, &format!("{}: no verdict", P::NAME));
+        self.reply(&Reply::problem(
+            503,
+            "filter_fault",
+            "The gateway could not decide on the request",
+        ));
+        Flow::Stop
+    }
+
+    fn can_wait(&self) -> bool {
+        P::PHASES.has(Phases::TICK) && self.root.gateway.wakes_others()
+    }
+
+    fn hold(&mut self, wait: Wait) {
+        self.waits = Waits::Timer(wait);
+        if let Ok(mut timer) = self.root.timer.try_borrow_mut() {
+            timer.hold(self.id, wait);
+        }
+    }
+
+    fn call(&mut self, callout: &Callout) -> bool {
+        match self.root.dispatch(callout) {
+            Ok(token) => {
+                self.waits = Waits::Callout {
+                    token,
+                    max_answer: callout.max_answer,
+                };
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Runs the guard with everything it needs and carries out what it causes. `None` if the keeper
+    /// is in use, which only a gateway that calls back out of turn could bring about.
+    fn lend<R>(
+        &mut self,
+        headers: Option<Map>,
+        work: impl FnOnce(&mut Guard<P>, Lent<'_, P>) -> R,
+    ) -> Option<R> {
+        let mut effects = self.root.borrow_effects();
+        let result = self.root.keeper.try_borrow_mut().ok().map(|mut keeper| {
+            let lent = Lent {
+                config: &self.root.config,
+                keeper: &mut *keeper,
+                request: &self.request,
+                now: self.seen,
+                host: &Facts(self.root.gateway),
+                effects: &mut effects,
+            };
+            work(&mut self.guard, lent)
+        });
+        self.root.apply(&mut effects, headers);
+        self.root.return_effects(effects);
+        result
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        self.waits = Waits::Answered;
+        let id = request_id(self.request.first("x-request-id"), self.seen, self.id);
+        let (media_type, body) = reply.body(&id);
+        let mut pairs: Vec<(&[u8], &[u8])> = vec![
+            (b"content-type", media_type.as_bytes()),
+            (b"cache-control", b"no-store"),
+        ];
+        for (name, value) in &reply.headers {
+            // Gateways let CR and LF through.
+            if is_header_value(value) {
+                pairs.push((name.as_bytes(), value.as_bytes()));
+            }
+        }
+        let headers = to_wire(&pairs).unwrap_or_default();
+        if abi::send_local_response(reply.status, reply.code, &headers, &body).is_err() {
+            meters::log(Level::Warn, &format!("{}: a reply was refused", P::NAME));
+        }
+    }
+}
