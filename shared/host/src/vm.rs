@@ -92,15 +92,9 @@ impl<P: Policy> Vm<P> {
             if root == 0 {
                 return;
             }
-            match state.roots.get(&root) {
-                Some(root) => {
-                    state
-                        .streams
-                        .insert(context, Stream::new(context, Rc::clone(root)));
-                }
-                None => {
-                    state.orphans.insert(context, ());
-                }
+            if let Some(root) = state.roots.get(&root) {
+                let stream = Stream::new(context, Rc::clone(root));
+                state.streams.insert(context, stream);
             }
         });
     }
