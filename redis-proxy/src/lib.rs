@@ -1,1 +1,3 @@
-//! Under construction.
+//! The native service behind the filters.
+
+pub mod bucket;

@@ -14,10 +14,11 @@ const NOT_FOUND: u32 = 1;
 
 #[derive(Clone, Copy)]
 #[repr(u32)]
+/// Whose headers.
 pub enum Map {
-    RequestHeaders = 0,
-    ResponseHeaders = 2,
-    CalloutHeaders = 6,
+    Request = 0,
+    Response = 2,
+    Callout = 6,
 }
 
 #[derive(Clone, Copy)]

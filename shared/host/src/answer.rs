@@ -26,7 +26,7 @@ impl Ended {
         } else if body_size > max_answer {
             Err(CalloutError::TooLarge)
         } else {
-            abi::header_map(Map::CalloutHeaders)
+            abi::header_map(Map::Callout)
                 .ok()
                 .and_then(Head::from_wire)
                 .zip(abi::buffer(Buffer::CalloutBody, body_size).ok())

@@ -63,9 +63,7 @@ impl Gateway {
     pub fn dispatch_status(self) -> Option<Vec<u8>> {
         match self {
             Self::Envoy => None,
-            Self::Kong => abi::header(Map::CalloutHeaders, ":dispatch_status")
-                .ok()
-                .flatten(),
+            Self::Kong => abi::header(Map::Callout, ":dispatch_status").ok().flatten(),
         }
     }
 }

@@ -73,9 +73,7 @@ impl<P: Policy> Stream<P> {
     }
 
     pub fn on_request_headers(&mut self, end_of_stream: bool) -> Flow {
-        let head = abi::header_map(Map::RequestHeaders)
-            .ok()
-            .and_then(Head::from_wire);
+        let head = abi::header_map(Map::Request).ok().and_then(Head::from_wire);
         match head {
             Some(head) => {
                 let truncated = head.len() >= self.root.gateway.max_headers_read();
@@ -118,14 +116,14 @@ impl<P: Policy> Stream<P> {
         if self.waits == Waits::Answered {
             return;
         }
-        let Some(response) = abi::header_map(Map::ResponseHeaders)
+        let Some(response) = abi::header_map(Map::Response)
             .ok()
             .and_then(Head::from_wire)
         else {
             return;
         };
         self.seen = now();
-        self.lend(Some(Map::ResponseHeaders), |guard, lent| {
+        self.lend(Some(Map::Response), |guard, lent| {
             guard.on_response(&response, lent);
         });
     }
@@ -147,7 +145,7 @@ impl<P: Policy> Stream<P> {
         let mut event = first;
         for _ in 0..MAX_EVENTS {
             self.seen = now();
-            let verdict = self.lend(Some(Map::RequestHeaders), |guard, lent| {
+            let verdict = self.lend(Some(Map::Request), |guard, lent| {
                 guard.on_request(event, lent)
             });
             event = match verdict {

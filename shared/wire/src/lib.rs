@@ -2,3 +2,6 @@
 //! no logic beyond what both sides must agree on.
 
 pub mod api_keys;
+pub mod limits;
+pub mod load;
+pub mod tiers;
