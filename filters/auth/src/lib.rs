@@ -1,1 +1,5 @@
 //! Under construction.
+
+pub mod jwks;
+pub mod jwt;
+pub mod signature;
