@@ -27,8 +27,8 @@ impl Secret {
 /// Says nothing of what it found: an error would show a secret of the wrong type.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer) {
-            Ok(serde_json::Value::String(secret)) => Ok(Self(secret)),
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(secret) => Ok(Self(secret)),
             _ => Err(serde::de::Error::custom("must be a string")),
         }
     }

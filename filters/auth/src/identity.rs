@@ -1,0 +1,73 @@
+//! Who the client is, as the upstream is told.
+
+use std::rc::Rc;
+
+use policy::{Effects, Head};
+
+use crate::config::{Config, Provider};
+use crate::jwt::{Claims, NotAHeaderValue, header_value};
+use crate::rule::{Rule, RuleSet};
+
+/// What is kept of a verified token: the headers it becomes, and which rules its claims meet.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub headers: Vec<(Rc<str>, String)>,
+    pub meets: RuleSet,
+}
+
+impl Identity {
+    /// Reads the claims that the provider injects (J17). A claim that is missing is not injected;
+    /// one that cannot be a header spoils the token.
+    pub fn of(
+        claims: &Claims,
+        provider: &Provider,
+        rules: &[Rule],
+    ) -> Result<Self, NotAHeaderValue> {
+        let mut headers = Vec::new();
+        for (header, claim) in &provider.inject {
+            if let Some(value) = claims.get(claim).filter(|value| !value.is_null()) {
+                headers.push((Rc::clone(header), header_value(value)?));
+            }
+        }
+        Ok(Self {
+            headers,
+            meets: RuleSet::met_by(claims, rules),
+        })
+    }
+}
+
+/// Removes what only the gateway may say from what the client said, on every route. A name with `_`
+/// for `-` is removed too: to many servers they are the same header.
+pub(crate) fn remove_spoofs<M>(request: &Head, config: &Config, effects: &mut Effects<M>) {
+    for (name, _) in request.iter() {
+        if let Some(spoofed) = config
+            .identity_headers
+            .iter()
+            .find(|own| is_same(name, own))
+        {
+            match std::str::from_utf8(name) {
+                Ok(name) => effects.remove_header(name),
+                Err(_) => effects.remove_header(&**spoofed),
+            }
+        }
+    }
+}
+
+fn is_same(name: &[u8], own: &str) -> bool {
+    name.len() == own.len()
+        && name.iter().zip(own.bytes()).all(|(given, own)| {
+            let given = if *given == b'_' {
+                b'-'
+            } else {
+                given.to_ascii_lowercase()
+            };
+            given == if own == b'_' { b'-' } else { own }
+        })
+}
+
+/// Tells the upstream.
+pub(crate) fn inject<M>(headers: &[(Rc<str>, String)], effects: &mut Effects<M>) {
+    for (header, value) in headers {
+        effects.set_header(&**header, value.clone());
+    }
+}
