@@ -108,10 +108,18 @@ impl Bucket {
 
     /// Takes back `give_back`, grants at most `want`. State of the other shape counts as none:
     /// key names tell the shapes apart, so only a damaged file could hold one.
-    pub fn acquire(&mut self, rule: &Rule, now: Micros, want: u64, give_back: GiveBack) -> Decision {
+    pub fn acquire(
+        &mut self,
+        rule: &Rule,
+        now: Micros,
+        want: u64,
+        give_back: GiveBack,
+    ) -> Decision {
         match (&mut *self, rule) {
             (Self::Paced(state), Rule::Paced(limit)) => state.acquire(limit, now, want, give_back),
-            (Self::Window(state), Rule::Window(limit)) => state.acquire(limit, now, want, give_back),
+            (Self::Window(state), Rule::Window(limit)) => {
+                state.acquire(limit, now, want, give_back)
+            }
             (Self::Paced(_) | Self::Window(_), _) => {
                 *self = Self::new(rule, now);
                 match (&mut *self, rule) {

@@ -15,7 +15,10 @@ use super::{Decision, Micros, returnable_us, step};
 const NS_PER_MS: i64 = 1_000_000;
 const HORIZON_NS: i64 = 500 * NS_PER_MS;
 const SLOT_NS: i64 = 50 * NS_PER_MS;
-const _: () = assert!(GIVE_BACK_HORIZON_MS == 500 && GIVE_BACK_SLOT_MS == 50, "as above");
+const _: () = assert!(
+    GIVE_BACK_HORIZON_MS == 500 && GIVE_BACK_SLOT_MS == 50,
+    "as above"
+);
 /// Backlogs are not told apart below this: further back than any take of a slot.
 const LONG_EMPTY_NS: i64 = -10_000 * NS_PER_MS;
 /// State is kept this long after the bucket is empty, so that tokens can be given back.
@@ -34,7 +37,11 @@ pub struct Pace {
 
 impl Pace {
     fn new(tokens: u64, period_ns: u64, tolerance_ns: u64) -> Self {
-        let mut pace = Self { tokens, period_ns, tolerance_ns: 0 };
+        let mut pace = Self {
+            tokens,
+            period_ns,
+            tolerance_ns: 0,
+        };
         pace.tolerance_ns = clamp(u128::from(tolerance_ns)).max(pace.cost(1));
         pace
     }
@@ -47,7 +54,11 @@ impl Pace {
 
     /// Tokens that fit above a backlog.
     fn room(&self, backlog: i64) -> u64 {
-        let free = self.tolerance_ns.saturating_sub(backlog.max(0)).max(0).unsigned_abs();
+        let free = self
+            .tolerance_ns
+            .saturating_sub(backlog.max(0))
+            .max(0)
+            .unsigned_abs();
         let tokens = u128::from(free).saturating_mul(u128::from(self.tokens));
         let tokens = tokens.checked_div(u128::from(self.period_ns)).unwrap_or(0);
         u64::try_from(tokens).unwrap_or(u64::MAX)
@@ -55,7 +66,11 @@ impl Pace {
 
     /// Nanoseconds until one token fits.
     fn wait(&self, backlog: i64) -> i64 {
-        backlog.max(0).saturating_add(self.cost(1)).saturating_sub(self.tolerance_ns).max(0)
+        backlog
+            .max(0)
+            .saturating_add(self.cost(1))
+            .saturating_sub(self.tolerance_ns)
+            .max(0)
     }
 }
 
@@ -88,7 +103,10 @@ impl PacedLimit {
     }
 
     fn pair<T>(&self, of: impl Fn(&Pace) -> T) -> Pair<T> {
-        Pair { sustained: of(&self.sustained), peak: of(&self.peak) }
+        Pair {
+            sustained: of(&self.sustained),
+            peak: of(&self.peak),
+        }
     }
 
     /// Same prices, whatever the capacities.
@@ -107,11 +125,17 @@ struct Pair<T> {
 
 impl<T: Copy> Pair<T> {
     fn with<U: Copy, V>(self, other: Pair<U>, f: impl Fn(T, U) -> V) -> Pair<V> {
-        Pair { sustained: f(self.sustained, other.sustained), peak: f(self.peak, other.peak) }
+        Pair {
+            sustained: f(self.sustained, other.sustained),
+            peak: f(self.peak, other.peak),
+        }
     }
 }
 
-const NEVER: Pair<i64> = Pair { sustained: LONG_EMPTY_NS, peak: LONG_EMPTY_NS };
+const NEVER: Pair<i64> = Pair {
+    sustained: LONG_EMPTY_NS,
+    peak: LONG_EMPTY_NS,
+};
 
 /// The takes of 50 ms, composed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +159,8 @@ impl Slot {
 
     fn over(&self, base: Pair<i64>, limit: &PacedLimit) -> Pair<i64> {
         let costs = limit.pair(|pace| pace.cost(self.taken));
-        self.alone.with(base.with(costs, i64::saturating_add), i64::max)
+        self.alone
+            .with(base.with(costs, i64::saturating_add), i64::max)
     }
 
     /// Drops up to `give_back` tokens, returns what is left to drop.
@@ -143,14 +168,19 @@ impl Slot {
         let dropped = give_back.min(self.taken);
         self.taken = self.taken.saturating_sub(dropped);
         let bound = limit.pair(|pace| pace.cost(self.taken).saturating_sub(self.last_age));
-        self.alone = self.alone.with(bound, |alone, bound| alone.min(bound).max(LONG_EMPTY_NS));
+        self.alone = self
+            .alone
+            .with(bound, |alone, bound| alone.min(bound).max(LONG_EMPTY_NS));
         give_back.saturating_sub(dropped)
     }
 }
 
 fn age(backlog: Pair<i64>, elapsed: i64) -> Pair<i64> {
     let aged = |ns: i64| ns.saturating_sub(elapsed).max(LONG_EMPTY_NS);
-    Pair { sustained: aged(backlog.sustained), peak: aged(backlog.peak) }
+    Pair {
+        sustained: aged(backlog.sustained),
+        peak: aged(backlog.peak),
+    }
 }
 
 /// State of one key under a paced limit.
@@ -169,7 +199,12 @@ impl Paced {
     /// A key never used before `now`.
     #[must_use]
     pub const fn new(now: Micros) -> Self {
-        Self { at: now, limit: None, base: NEVER, slots: Vec::new() }
+        Self {
+            at: now,
+            limit: None,
+            base: NEVER,
+            slots: Vec::new(),
+        }
     }
 
     /// See [`super::Bucket::acquire`].
@@ -186,14 +221,20 @@ impl Paced {
 
         let backlog = self.backlog(limit);
         let room = |backlog: Pair<i64>| {
-            limit.sustained.room(backlog.sustained).min(limit.peak.room(backlog.peak))
+            limit
+                .sustained
+                .room(backlog.sustained)
+                .min(limit.peak.room(backlog.peak))
         };
         let granted = want.min(room(backlog));
         self.take(granted, limit);
 
         let backlog = self.backlog(limit);
         let remaining = room(backlog);
-        let wait = limit.sustained.wait(backlog.sustained).max(limit.peak.wait(backlog.peak));
+        let wait = limit
+            .sustained
+            .wait(backlog.sustained)
+            .max(limit.peak.wait(backlog.peak));
         let reset_ms = ms_up(backlog.sustained.max(backlog.peak));
         Decision {
             granted,
@@ -229,7 +270,9 @@ impl Paced {
     }
 
     fn forget(&mut self, limit: &PacedLimit, give_back: GiveBack) {
-        let Some(oldest_us) = returnable_us(give_back) else { return };
+        let Some(oldest_us) = returnable_us(give_back) else {
+            return;
+        };
         let oldest = i64::try_from(oldest_us.saturating_mul(1_000)).unwrap_or(i64::MAX);
         let mut rest = give_back.tokens;
         for slot in self.slots.iter_mut().filter(|slot| slot.last_age <= oldest) {
@@ -247,15 +290,23 @@ impl Paced {
             Some(slot) if slot.first_age < SLOT_NS => {
                 slot.last_age = 0;
                 slot.taken = slot.taken.saturating_add(k);
-                slot.alone =
-                    slot.alone.with(costs, |alone, cost| alone.max(0).saturating_add(cost));
+                slot.alone = slot
+                    .alone
+                    .with(costs, |alone, cost| alone.max(0).saturating_add(cost));
             }
-            _ => self.slots.push(Slot { first_age: 0, last_age: 0, taken: k, alone: costs }),
+            _ => self.slots.push(Slot {
+                first_age: 0,
+                last_age: 0,
+                taken: k,
+                alone: costs,
+            }),
         }
     }
 
     fn backlog(&self, limit: &PacedLimit) -> Pair<i64> {
-        self.slots.iter().fold(self.base, |base, slot| slot.over(base, limit))
+        self.slots
+            .iter()
+            .fold(self.base, |base, slot| slot.over(base, limit))
     }
 }
 
@@ -268,14 +319,19 @@ mod tests {
     use super::*;
     use wire::limits::Limit;
 
-    const NOTHING: GiveBack = GiveBack { tokens: 0, age_ms: 0 };
+    const NOTHING: GiveBack = GiveBack {
+        tokens: 0,
+        age_ms: 0,
+    };
 
     fn back(tokens: u64, age_ms: u64) -> GiveBack {
         GiveBack { tokens, age_ms }
     }
 
     fn paced(limit: &Limit) -> PacedLimit {
-        let wire::limits::Shape::Paced { burst, peak } = limit.shape else { panic!("paced") };
+        let wire::limits::Shape::Paced { burst, peak } = limit.shape else {
+            panic!("paced")
+        };
         PacedLimit::new(limit.tokens, limit.period_ms, burst, peak)
     }
 
@@ -295,19 +351,30 @@ mod tests {
     fn twice_the_rate_passes_for_ten_seconds_then_once() {
         let admitted = offer(&Limit::paced(1_000, 1_000), 2_000, 15);
         assert!(admitted[..10].iter().all(|&n| n >= 1_999), "{admitted:?}");
-        assert!(admitted[11..].iter().all(|&n| (999..=1_001).contains(&n)), "{admitted:?}");
+        assert!(
+            admitted[11..].iter().all(|&n| (999..=1_001).contains(&n)),
+            "{admitted:?}"
+        );
     }
 
     #[test]
     fn never_more_than_twice_the_rate() {
         let admitted = offer(&Limit::paced(1_000, 1_000), 10_000, 5);
-        assert!((2_199..=2_200).contains(&admitted[0]), "rate and tolerance: {admitted:?}");
-        assert!(admitted[1..].iter().all(|&n| (1_999..=2_001).contains(&n)), "{admitted:?}");
+        assert!(
+            (2_199..=2_200).contains(&admitted[0]),
+            "rate and tolerance: {admitted:?}"
+        );
+        assert!(
+            admitted[1..].iter().all(|&n| (1_999..=2_001).contains(&n)),
+            "{admitted:?}"
+        );
     }
 
     #[test]
     fn a_p3_tenant_at_one_and_a_half_loses_a_third_and_the_default_burst_nothing() {
-        let p3: u64 = offer(&Limit::without_burst(1_000, 1_000), 1_500, 5).iter().sum();
+        let p3: u64 = offer(&Limit::without_burst(1_000, 1_000), 1_500, 5)
+            .iter()
+            .sum();
         assert!(p3 <= 5_250, "{p3} of 7500 is less than 30 % refused");
         let usual: u64 = offer(&Limit::paced(1_000, 1_000), 1_500, 5).iter().sum();
         assert_eq!(usual, 7_500);
@@ -318,10 +385,17 @@ mod tests {
         for rate in [3, 7, 333, 3_333, 999_983, 3_000_000] {
             let (limit, mut state) = (paced(&Limit::without_burst(rate, 1_000)), Paced::new(0));
             let total: u64 = (0..10_000)
-                .map(|ms| state.acquire(&limit, ms * 1_000, 10_000_000, NOTHING).granted)
+                .map(|ms| {
+                    state
+                        .acquire(&limit, ms * 1_000, 10_000_000, NOTHING)
+                        .granted
+                })
                 .sum();
             let bound = rate * 10 + rate.div_ceil(10) + 1;
-            assert!((rate * 10..=bound).contains(&total), "{rate}: {total} of {bound}");
+            assert!(
+                (rate * 10..=bound).contains(&total),
+                "{rate}: {total} of {bound}"
+            );
         }
     }
 
@@ -331,7 +405,10 @@ mod tests {
         assert_eq!(state.acquire(&limit, 0, 10, NOTHING).granted, 10);
         assert_eq!(state.acquire(&limit, 0, 10, NOTHING).granted, 0);
         assert_eq!(state.acquire(&limit, 0, 10, back(4, 0)).granted, 4);
-        assert_eq!(state.acquire(&limit, 0, 10, back(u64::MAX, 500)).granted, 10);
+        assert_eq!(
+            state.acquire(&limit, 0, 10, back(u64::MAX, 500)).granted,
+            10
+        );
     }
 
     #[test]
@@ -347,7 +424,10 @@ mod tests {
             now += 200_000;
         }
         let more = state.acquire(&limit, now, 1_000, NOTHING).granted;
-        assert!(out + more <= 50 + 1 + 1, "{out} spent at once and {more} more");
+        assert!(
+            out + more <= 50 + 1 + 1,
+            "{out} spent at once and {more} more"
+        );
     }
 
     #[test]
@@ -356,8 +436,12 @@ mod tests {
         let (mut served, mut now) = (0, 0);
         for round in 0..200 {
             // one worker takes and returns, another asks at 9/10 of the limit
-            let idle = state.acquire(&limit, now, 1, back(u64::from(round > 0), 50)).granted;
-            served += state.acquire(&limit, now + 1, u64::from(round % 10 != 0), NOTHING).granted;
+            let idle = state
+                .acquire(&limit, now, 1, back(u64::from(round > 0), 50))
+                .granted;
+            served += state
+                .acquire(&limit, now + 1, u64::from(round % 10 != 0), NOTHING)
+                .granted;
             assert!(idle <= 1);
             now += 50_000;
         }
@@ -366,7 +450,10 @@ mod tests {
 
     #[test]
     fn a_lowered_rate_recovers_within_the_capacity_it_was_filled_under() {
-        let (high, low) = (paced(&Limit::paced(1_000, 1_000)), paced(&Limit::paced(1, 1_000)));
+        let (high, low) = (
+            paced(&Limit::paced(1_000, 1_000)),
+            paced(&Limit::paced(1, 1_000)),
+        );
         let mut state = Paced::new(0);
         for ms in 0..10_000 {
             state.acquire(&high, ms * 1_000, 1_000, NOTHING);

@@ -23,7 +23,11 @@ impl WindowLimit {
         Self {
             tokens,
             hold_us: period_us.saturating_add(LEASE_LIFE_MS.saturating_mul(1_000)),
-            slot_us: if tokens > WINDOW_SLOTS { period_us.div_ceil(WINDOW_SLOTS) } else { 1 },
+            slot_us: if tokens > WINDOW_SLOTS {
+                period_us.div_ceil(WINDOW_SLOTS)
+            } else {
+                1
+            },
         }
     }
 }
@@ -51,7 +55,10 @@ impl Window {
     /// A key never used before `now`.
     #[must_use]
     pub const fn new(now: Micros) -> Self {
-        Self { at: now, slots: Vec::new() }
+        Self {
+            at: now,
+            slots: Vec::new(),
+        }
     }
 
     /// State read from a file: its time and its slots, oldest first.
@@ -87,8 +94,10 @@ impl Window {
         self.take(limit, granted);
 
         let used = self.used();
-        let reset_ms =
-            self.slots.last().map_or(0, |slot| ms_up(limit.hold_us.saturating_sub(slot.last_age)));
+        let reset_ms = self
+            .slots
+            .last()
+            .map_or(0, |slot| ms_up(limit.hold_us.saturating_sub(slot.last_age)));
         Decision {
             granted,
             retry_after_ms: self.retry_after_ms(limit, used),
@@ -109,7 +118,9 @@ impl Window {
     }
 
     fn forget(&mut self, give_back: GiveBack) {
-        let Some(oldest) = returnable_us(give_back) else { return };
+        let Some(oldest) = returnable_us(give_back) else {
+            return;
+        };
         let mut rest = give_back.tokens;
         self.slots.retain_mut(|slot| {
             if slot.last_age <= oldest {
@@ -130,12 +141,18 @@ impl Window {
                 slot.last_age = 0;
                 slot.taken = slot.taken.saturating_add(k);
             }
-            _ => self.slots.push(Slot { first_age: 0, last_age: 0, taken: k }),
+            _ => self.slots.push(Slot {
+                first_age: 0,
+                last_age: 0,
+                taken: k,
+            }),
         }
     }
 
     fn used(&self) -> u64 {
-        self.slots.iter().fold(0, |sum, slot| sum.saturating_add(slot.taken))
+        self.slots
+            .iter()
+            .fold(0, |sum, slot| sum.saturating_add(slot.taken))
     }
 
     /// Until enough of the oldest have come back for one to be free.
@@ -163,7 +180,10 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000;
-    const NOTHING: GiveBack = GiveBack { tokens: 0, age_ms: 0 };
+    const NOTHING: GiveBack = GiveBack {
+        tokens: 0,
+        age_ms: 0,
+    };
 
     fn back(tokens: u64, age_ms: u64) -> GiveBack {
         GiveBack { tokens, age_ms }
@@ -199,7 +219,12 @@ mod tests {
         let (limit, mut state) = (WindowLimit::new(5, 60_000), Window::new(0));
         assert_eq!(state.acquire(&limit, 0, 5, NOTHING).granted, 5);
         assert_eq!(state.acquire(&limit, 200_000, 5, back(2, 200)).granted, 2);
-        assert_eq!(state.acquire(&limit, 10 * SECOND, 5, back(5, 10_000)).granted, 0);
+        assert_eq!(
+            state
+                .acquire(&limit, 10 * SECOND, 5, back(5, 10_000))
+                .granted,
+            0
+        );
     }
 
     #[test]
@@ -209,7 +234,12 @@ mod tests {
             let (limit, mut state) = (WindowLimit::new(2, 60_000), Window::new(0));
             state.acquire(&limit, 0, 1, NOTHING);
             state.acquire(&limit, 200_000, 1, NOTHING);
-            assert_eq!(state.acquire(&limit, 300_000, 1, back(1, claimed_ms)).granted, 1);
+            assert_eq!(
+                state
+                    .acquire(&limit, 300_000, 1, back(1, claimed_ms))
+                    .granted,
+                1
+            );
             assert_eq!(state.acquire(&limit, then - 1, 1, NOTHING).granted, 0);
             assert_eq!(state.acquire(&limit, then, 1, NOTHING).granted, 1);
         }
@@ -227,7 +257,10 @@ mod tests {
             assert!(state.slots().len() <= 80, "{}", state.slots().len());
         }
         for (i, &start) in takes.iter().enumerate() {
-            let within = takes[i..].iter().take_while(|&&t| t < start + 300 * SECOND).count();
+            let within = takes[i..]
+                .iter()
+                .take_while(|&&t| t < start + 300 * SECOND)
+                .count();
             assert!(within <= 1_000, "{within} from {start}");
         }
         let expected = 1_000 * 1_000 / 305;

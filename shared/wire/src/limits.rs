@@ -129,27 +129,49 @@ impl Limit {
     #[must_use]
     pub const fn paced(tokens: u64, period_ms: u64) -> Self {
         let burst = share(tokens, BURST_MS, period_ms);
-        let shape = Shape::Paced { burst, peak: tokens.saturating_mul(2) };
-        Self { tokens, period_ms, shape }
+        let shape = Shape::Paced {
+            burst,
+            peak: tokens.saturating_mul(2),
+        };
+        Self {
+            tokens,
+            period_ms,
+            shape,
+        }
     }
 
     /// A rate without burst (tier P3, R7): 100 ms of it, so that leases can exist.
     #[must_use]
     pub const fn without_burst(tokens: u64, period_ms: u64) -> Self {
         let burst = share(tokens, TOLERANCE_MS, period_ms);
-        Self { tokens, period_ms, shape: Shape::Paced { burst, peak: tokens } }
+        Self {
+            tokens,
+            period_ms,
+            shape: Shape::Paced {
+                burst,
+                peak: tokens,
+            },
+        }
     }
 
     /// A count: exact over any window of the period (R11, R12, R13).
     #[must_use]
     pub const fn window(tokens: u64, period_ms: u64) -> Self {
-        Self { tokens, period_ms, shape: Shape::Window {} }
+        Self {
+            tokens,
+            period_ms,
+            shape: Shape::Window {},
+        }
     }
 
     /// The shape meant by a limit written without one: a rate up to one second, a count above.
     #[must_use]
     pub const fn usual(tokens: u64, period_ms: u64) -> Self {
-        if period_ms <= 1_000 { Self::paced(tokens, period_ms) } else { Self::window(tokens, period_ms) }
+        if period_ms <= 1_000 {
+            Self::paced(tokens, period_ms)
+        } else {
+            Self::window(tokens, period_ms)
+        }
     }
 
     /// The limit at `permille` of itself, never below one token (R19). 1,000 and more leave it unchanged.
@@ -166,7 +188,11 @@ impl Limit {
             },
             Shape::Window {} => Shape::Window {},
         };
-        Self { tokens, period_ms: self.period_ms, shape }
+        Self {
+            tokens,
+            period_ms: self.period_ms,
+            shape,
+        }
     }
 
     /// Whether the limit is within the bounds the arithmetic is exact for.
@@ -322,7 +348,10 @@ impl KeyReply {
     /// An undecided key.
     #[must_use]
     pub fn failed(failure: Failure) -> Self {
-        Self { failure: Some(failure), ..Self::default() }
+        Self {
+            failure: Some(failure),
+            ..Self::default()
+        }
     }
 }
 
@@ -364,13 +393,25 @@ mod tests {
     #[test]
     fn the_default_burst_is_twice_the_rate_for_ten_seconds() {
         let limit = Limit::paced(1_000, 1_000);
-        assert_eq!(limit.shape, Shape::Paced { burst: 10_000, peak: 2_000 });
+        assert_eq!(
+            limit.shape,
+            Shape::Paced {
+                burst: 10_000,
+                peak: 2_000
+            }
+        );
     }
 
     #[test]
     fn without_burst_a_tenth_of_a_second_remains() {
         let limit = Limit::without_burst(1_000, 1_000);
-        assert_eq!(limit.shape, Shape::Paced { burst: 100, peak: 1_000 });
+        assert_eq!(
+            limit.shape,
+            Shape::Paced {
+                burst: 100,
+                peak: 1_000
+            }
+        );
     }
 
     #[test]
@@ -381,34 +422,66 @@ mod tests {
 
     #[test]
     fn scaling_keeps_at_least_one_token() {
-        assert_eq!(Limit::paced(1_000, 1_000).scaled(500), Limit::paced(500, 1_000));
+        assert_eq!(
+            Limit::paced(1_000, 1_000).scaled(500),
+            Limit::paced(500, 1_000)
+        );
         assert_eq!(Limit::window(5, 60_000).scaled(1).tokens, 1);
-        assert_eq!(Limit::window(5, 60_000).scaled(2_000), Limit::window(5, 60_000));
+        assert_eq!(
+            Limit::window(5, 60_000).scaled(2_000),
+            Limit::window(5, 60_000)
+        );
         for permille in 0..=1_000 {
             assert_eq!(Limit::paced(3, 1_000).scaled(permille).check(), Ok(()));
-            assert_eq!(Limit::without_burst(3, 1_000).scaled(permille).check(), Ok(()));
+            assert_eq!(
+                Limit::without_burst(3, 1_000).scaled(permille).check(),
+                Ok(())
+            );
         }
     }
 
     #[test]
     fn bounds_are_checked_at_their_edges() {
         let paced = |tokens, period_ms, burst, peak| {
-            Limit { tokens, period_ms, shape: Shape::Paced { burst, peak } }.check()
+            Limit {
+                tokens,
+                period_ms,
+                shape: Shape::Paced { burst, peak },
+            }
+            .check()
         };
         assert_eq!(paced(0, 1, 0, 1), Err(LimitProblem::Tokens));
         assert_eq!(paced(MAX_TOKENS, 1_000, 0, MAX_TOKENS), Ok(()));
-        assert_eq!(paced(MAX_TOKENS, 999, 0, MAX_TOKENS), Err(LimitProblem::Peak));
-        assert_eq!(paced(1, 3_600_000, 0, MAX_TOKENS + 1), Err(LimitProblem::Peak));
-        assert_eq!(paced(MAX_TOKENS + 1, 1, 0, u64::MAX), Err(LimitProblem::Tokens));
+        assert_eq!(
+            paced(MAX_TOKENS, 999, 0, MAX_TOKENS),
+            Err(LimitProblem::Peak)
+        );
+        assert_eq!(
+            paced(1, 3_600_000, 0, MAX_TOKENS + 1),
+            Err(LimitProblem::Peak)
+        );
+        assert_eq!(
+            paced(MAX_TOKENS + 1, 1, 0, u64::MAX),
+            Err(LimitProblem::Tokens)
+        );
         assert_eq!(paced(1, 0, 0, 1), Err(LimitProblem::Period));
         assert_eq!(paced(1, MAX_PACED_PERIOD_MS, 1, 1), Ok(()));
-        assert_eq!(paced(1, MAX_PACED_PERIOD_MS + 1, 0, 1), Err(LimitProblem::Period));
-        assert_eq!(paced(1, MAX_PACED_PERIOD_MS, 2, 1), Err(LimitProblem::Burst));
+        assert_eq!(
+            paced(1, MAX_PACED_PERIOD_MS + 1, 0, 1),
+            Err(LimitProblem::Period)
+        );
+        assert_eq!(
+            paced(1, MAX_PACED_PERIOD_MS, 2, 1),
+            Err(LimitProblem::Burst)
+        );
         assert_eq!(paced(1, 1_000, 3_600, 1), Ok(()));
         assert_eq!(paced(1, 1_000, 3_601, 1), Err(LimitProblem::Burst));
         assert_eq!(paced(2, 1_000, 0, 1), Err(LimitProblem::Peak));
         assert_eq!(Limit::window(1, MAX_WINDOW_PERIOD_MS).check(), Ok(()));
-        assert_eq!(Limit::window(1, MAX_WINDOW_PERIOD_MS + 1).check(), Err(LimitProblem::Period));
+        assert_eq!(
+            Limit::window(1, MAX_WINDOW_PERIOD_MS + 1).check(),
+            Err(LimitProblem::Period)
+        );
         assert_eq!(Limit::paced(u64::MAX, 1).check(), Err(LimitProblem::Tokens));
     }
 
@@ -419,7 +492,13 @@ mod tests {
         assert_eq!(parsed.keys[0].limit, Limit::paced(1_000, 1_000));
         assert_eq!(parsed.keys[1].limit, Limit::window(5, 60_000));
         assert_eq!(parsed.keys[0].give_back, None);
-        assert_eq!(parsed.keys[1].give_back, Some(GiveBack { tokens: 2, age_ms: 210 }));
+        assert_eq!(
+            parsed.keys[1].give_back,
+            Some(GiveBack {
+                tokens: 2,
+                age_ms: 210
+            })
+        );
         assert_eq!(serde_json::to_string(&parsed).unwrap(), request);
 
         let reply = r#"{"now_ms":1,"keys":[{"granted":5,"retry_after_ms":0,"remaining":9995,"reset_ms":5,"limit":1000},{"granted":0,"retry_after_ms":0,"remaining":0,"reset_ms":0,"limit":0,"failure":"store_timeout"}]}"#;

@@ -73,7 +73,10 @@ impl UpstreamFactors {
     /// The factor of a tier; [`FULL`] for one that is not listed.
     #[must_use]
     pub fn permille(&self, tier: &str) -> u32 {
-        self.tiers.iter().find(|factor| factor.tier == tier).map_or(FULL, |factor| factor.permille)
+        self.tiers
+            .iter()
+            .find(|factor| factor.tier == tier)
+            .map_or(FULL, |factor| factor.permille)
     }
 }
 

@@ -51,7 +51,11 @@ impl TierTable {
     /// The limit of a tenant in one dimension, if its tier has one.
     #[must_use]
     pub fn limit(&self, tenant: &str, dim: &str) -> Option<Limit> {
-        self.tiers.get(self.tier_of(tenant))?.limits.get(dim).copied()
+        self.tiers
+            .get(self.tier_of(tenant))?
+            .limits
+            .get(dim)
+            .copied()
     }
 }
 
@@ -61,7 +65,10 @@ mod tests {
 
     #[test]
     fn a_tenant_without_a_tier_has_the_default() {
-        let tier = |limit| Tier { rank: 1, limits: BTreeMap::from([("tenant".into(), limit)]) };
+        let tier = |limit| Tier {
+            rank: 1,
+            limits: BTreeMap::from([("tenant".into(), limit)]),
+        };
         let table = TierTable {
             revision: "1".into(),
             default_tier: "standard".into(),
@@ -72,7 +79,10 @@ mod tests {
             tenants: BTreeMap::from([("acme".into(), "p3".into())]),
             factors: Vec::new(),
         };
-        assert_eq!(table.limit("acme", "tenant"), Some(Limit::without_burst(1_000, 1_000)));
+        assert_eq!(
+            table.limit("acme", "tenant"),
+            Some(Limit::without_burst(1_000, 1_000))
+        );
         assert_eq!(table.limit("other", "tenant"), Some(TENANT_DEFAULT));
         assert_eq!(table.limit("other", "route"), None);
         let json = serde_json::to_string(&table).unwrap();

@@ -1,0 +1,106 @@
+//! The HTTP service: one module per resource.
+
+mod health;
+mod limits;
+mod load;
+mod openapi;
+mod problem;
+mod tiers;
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+use tokio::sync::Semaphore;
+use wire::{limits::ACQUIRE_PATH, load::LOAD_PATH, tiers::TIERS_PATH};
+
+pub use openapi::document;
+
+use crate::{aimd::Adaptive, config::Config, key::Prefix, metrics::Metrics, store::Store};
+use wire::tiers::TierTable;
+
+/// What the handlers share.
+pub struct State {
+    /// Where tokens are kept.
+    pub store: Arc<dyn Store>,
+    /// What key names start with.
+    pub prefix: Prefix,
+    /// The tier table of now, without factors.
+    pub tiers: ArcSwap<TierTable>,
+    /// The adaptive factors; `None`: off.
+    pub adaptive: Mutex<Option<Adaptive>>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// Requests to the store served at a time.
+    pub permits: Semaphore,
+}
+
+impl State {
+    /// The state of a fresh process.
+    #[must_use]
+    pub fn new(config: &Config, store: Arc<dyn Store>) -> Arc<Self> {
+        let state = Self {
+            store,
+            prefix: config.prefix.clone(),
+            tiers: ArcSwap::from_pointee(config.live.tiers.clone()),
+            adaptive: Mutex::new(None),
+            metrics: Metrics::new(),
+            permits: Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)),
+        };
+        state.apply(config.live.clone());
+        Arc::new(state)
+    }
+
+    /// Takes over what may change while running.
+    pub fn apply(&self, live: crate::config::Live) {
+        let tiers = live
+            .tiers
+            .tiers
+            .iter()
+            .map(|(name, tier)| (tier.rank, name.clone()));
+        let mut adaptive = self.adaptive();
+        match (live.adaptive, adaptive.as_mut()) {
+            (None, _) => *adaptive = None,
+            (Some(settings), Some(adaptive)) => adaptive.configure(settings, tiers),
+            (Some(settings), None) => *adaptive = Some(Adaptive::new(settings, tiers)),
+        }
+        drop(adaptive);
+        self.tiers.store(Arc::new(live.tiers));
+    }
+
+    /// The adaptive factors, locked.
+    pub fn adaptive(&self) -> std::sync::MutexGuard<'_, Option<Adaptive>> {
+        self.adaptive
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The factors of now.
+    #[must_use]
+    pub fn factors(&self) -> Vec<wire::load::UpstreamFactors> {
+        self.adaptive()
+            .as_ref()
+            .map(Adaptive::factors)
+            .unwrap_or_default()
+    }
+}
+
+/// The routes.
+pub fn router(state: Arc<State>, max_body_bytes: usize) -> Router {
+    Router::new()
+        .route(ACQUIRE_PATH, post(limits::acquire))
+        .route(LOAD_PATH, post(load::report))
+        .route(TIERS_PATH, get(tiers::table))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi::serve))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .with_state(state)
+}

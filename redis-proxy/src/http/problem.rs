@@ -1,0 +1,117 @@
+//! Refusals as `application/problem+json` (RFC 9457).
+
+use axum::{
+    Json,
+    extract::{FromRequest, Request, rejection::JsonRejection},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+use wire::limits::Failure;
+
+/// A refusal.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: `code` tells them apart.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The status.
+    status: u16,
+    /// What went wrong, stable, for programs.
+    code: &'static str,
+    /// What went wrong, for people.
+    detail: String,
+    #[serde(skip)]
+    #[schema(ignore)]
+    retry: bool,
+}
+
+impl Problem {
+    /// A refusal with a status, a code and what it is about.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            code,
+            detail: detail.into(),
+            retry: false,
+        }
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        let detail = match failure {
+            Failure::StoreTimeout => "the store did not answer within the budget",
+            Failure::StoreUnavailable => "the store failed",
+            Failure::StoreOpen => "the store failed lately and was not asked",
+            Failure::Overloaded => "too many calls are waiting",
+            Failure::StoreFull => "the store holds as many keys as it may",
+        };
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, failure.code(), detail);
+        Self {
+            retry: true,
+            ..problem
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let retry = self.retry;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if retry {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// A JSON body; what is wrong with it is told as a [`Problem`].
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(rejection) => {
+                let code = match (&rejection, rejection.status()) {
+                    (_, StatusCode::PAYLOAD_TOO_LARGE) => "body_too_large",
+                    (JsonRejection::MissingJsonContentType(_), _) => "not_json",
+                    _ => "bad_body",
+                };
+                let status = match rejection.status() {
+                    StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+                    status => status,
+                };
+                Err(Problem::new(status, code, rejection.body_text()))
+            }
+        }
+    }
+}
+
+/// No such path.
+pub async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "no such path")
+}
+
+/// No such method on this path.
+pub async fn method_not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "see Allow",
+    )
+}

@@ -1,0 +1,267 @@
+//! What `/metrics` shows. Label values a client can choose are bounded.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+use wire::{
+    limits::{KeyReply, KeyRequest},
+    load::UpstreamFactors,
+};
+
+use crate::store::Health;
+
+/// Dimensions told apart; the rest count as `other`.
+const MAX_DIMS: usize = 32;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Keys {
+    dimension: String,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Outcome {
+    #[expect(non_camel_case_types, reason = "as it is shown")]
+    granted,
+    #[expect(non_camel_case_types, reason = "as it is shown")]
+    short,
+    #[expect(non_camel_case_types, reason = "as it is shown")]
+    refused,
+    #[expect(non_camel_case_types, reason = "as it is shown")]
+    failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Dimension {
+    dimension: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Code {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpstreamTier {
+    upstream: String,
+    tier: String,
+}
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    keys: Family<Keys, Counter>,
+    granted: Family<Dimension, Counter>,
+    given_back: Family<Dimension, Counter>,
+    failures: Family<Code, Counter>,
+    seconds: Histogram,
+    /// Times the tier table was read again and taken.
+    pub reloads: Counter,
+    /// Times it was read again and refused.
+    pub reload_failures: Counter,
+    ready: Gauge,
+    open_breakers: Gauge,
+    embedded_keys: Gauge,
+    adaptive: Family<UpstreamTier, Gauge<f64, AtomicU64>>,
+    dims: Mutex<HashSet<String>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let buckets = [
+            0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+        ];
+        let mut metrics = Self {
+            registry: Registry::with_prefix("redis_proxy"),
+            keys: Family::default(),
+            granted: Family::default(),
+            given_back: Family::default(),
+            failures: Family::default(),
+            seconds: Histogram::new(buckets),
+            reloads: Counter::default(),
+            reload_failures: Counter::default(),
+            ready: Gauge::default(),
+            open_breakers: Gauge::default(),
+            embedded_keys: Gauge::default(),
+            adaptive: Family::default(),
+            dims: Mutex::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "acquire_keys",
+            "Keys decided, by what became of them",
+            self.keys.clone(),
+        );
+        r.register("granted_tokens", "Tokens granted", self.granted.clone());
+        r.register(
+            "given_back_tokens",
+            "Tokens given back",
+            self.given_back.clone(),
+        );
+        r.register(
+            "store_failures",
+            "Keys the store could not decide",
+            self.failures.clone(),
+        );
+        r.register(
+            "acquire_seconds",
+            "Time the store took for a batch",
+            self.seconds.clone(),
+        );
+        r.register(
+            "tier_reloads",
+            "Tier tables read again and taken",
+            self.reloads.clone(),
+        );
+        r.register(
+            "tier_reload_failures",
+            "Tier tables read again and refused",
+            self.reload_failures.clone(),
+        );
+        r.register(
+            "store_ready",
+            "1 if the store can decide keys",
+            self.ready.clone(),
+        );
+        r.register(
+            "store_open_breakers",
+            "Breakers held open",
+            self.open_breakers.clone(),
+        );
+        r.register(
+            "embedded_keys",
+            "Keys held in memory",
+            self.embedded_keys.clone(),
+        );
+        r.register(
+            "adaptive_factor",
+            "Effective share of the limits of a tier at an upstream",
+            self.adaptive.clone(),
+        );
+    }
+
+    /// One decided key.
+    pub fn key(&self, asked: &KeyRequest, reply: &KeyReply) {
+        let dimension = self.dimension(&asked.dim);
+        let outcome = match (reply.failure, reply.granted) {
+            (Some(failure), _) => {
+                self.failures
+                    .get_or_create(&Code {
+                        code: failure.code(),
+                    })
+                    .inc();
+                Outcome::failed
+            }
+            (None, 0) if asked.want > 0 => Outcome::refused,
+            (None, granted) if granted < asked.want => Outcome::short,
+            (None, _) => Outcome::granted,
+        };
+        let label = Dimension {
+            dimension: dimension.clone(),
+        };
+        self.keys.get_or_create(&Keys { dimension, outcome }).inc();
+        self.granted.get_or_create(&label).inc_by(reply.granted);
+        if let Some(back) = asked.give_back {
+            self.given_back.get_or_create(&label).inc_by(back.tokens);
+        }
+    }
+
+    /// One answered batch.
+    pub fn batch(&self, took: Duration) {
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    fn dimension(&self, dim: &str) -> String {
+        let mut dims = self.dims.lock().unwrap_or_else(PoisonError::into_inner);
+        if dims.contains(dim) {
+            return dim.to_owned();
+        }
+        if dims.len() < MAX_DIMS {
+            dims.insert(dim.to_owned());
+            return dim.to_owned();
+        }
+        "other".to_owned()
+    }
+
+    /// Everything, in the OpenMetrics text format.
+    #[must_use]
+    pub fn render(&self, health: Health, factors: &[UpstreamFactors]) -> String {
+        self.ready.set(i64::from(health.ready));
+        self.open_breakers
+            .set(i64::try_from(health.open_breakers).unwrap_or(i64::MAX));
+        self.embedded_keys
+            .set(i64::try_from(health.keys).unwrap_or(i64::MAX));
+        self.adaptive.clear();
+        for upstream in factors {
+            for factor in &upstream.tiers {
+                let label = UpstreamTier {
+                    upstream: upstream.upstream.clone(),
+                    tier: factor.tier.clone(),
+                };
+                let share = f64::from(factor.permille) / 1_000.0;
+                self.adaptive.get_or_create(&label).set(share);
+            }
+        }
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::limits::{Failure, Limit};
+
+    #[test]
+    fn keys_are_counted_by_outcome_and_dimensions_are_bounded() {
+        let metrics = Metrics::new();
+        for i in 0..100 {
+            let asked = KeyRequest {
+                dim: format!("d{i}"),
+                value: "x".into(),
+                limit: Limit::window(5, 60_000),
+                want: 1,
+                give_back: None,
+            };
+            metrics.key(
+                &asked,
+                &KeyReply {
+                    granted: 1,
+                    ..KeyReply::default()
+                },
+            );
+            metrics.key(&asked, &KeyReply::failed(Failure::StoreTimeout));
+        }
+        let text = metrics.render(Health::default(), &[]);
+        assert!(text.contains(r#"redis_proxy_store_failures_total{code="store_timeout"} 100"#));
+        assert!(
+            text.contains(
+                r#"redis_proxy_acquire_keys_total{dimension="other",outcome="granted"} 68"#
+            )
+        );
+    }
+}

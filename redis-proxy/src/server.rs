@@ -1,0 +1,172 @@
+//! The process: store, listener, timers, reload, shutdown.
+
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    config::{Config, Flags, StoreConfig},
+    http::{State, router},
+    store::{
+        Store,
+        embedded::{Embedded, steady_clock},
+        redis::RedisStore,
+    },
+};
+
+/// Forgotten keys of the embedded store leave memory this often.
+const SWEEP: Duration = Duration::from_secs(5);
+/// The configuration file is looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs until SIGTERM or SIGINT, then lets open requests end.
+///
+/// # Errors
+/// The store cannot be opened or the address not be bound.
+pub async fn run(flags: Flags, config: Config) -> Result<(), AnyError> {
+    let stop = stop_signal()?;
+    let store = open(&config)?;
+    let state = State::new(&config, store);
+    let listener = TcpListener::bind(config.listen).await?;
+    tracing::info!(listen = %listener.local_addr()?, store = ?kind(&config.store), "serving");
+
+    tokio::spawn(adapt(Arc::clone(&state), config.adaptive_interval));
+    if let Some(path) = flags.config.clone() {
+        tokio::spawn(reload(Arc::clone(&state), flags, path));
+    }
+    serve(listener, state, &config, stop).await
+}
+
+async fn serve(
+    listener: TcpListener,
+    state: Arc<State>,
+    config: &Config,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), AnyError> {
+    let (stopping, mut stopped) = watch::channel(());
+    let graceful = async move {
+        stop.await;
+        tracing::info!("draining");
+        drop(stopping);
+    };
+    let service = router(state, config.max_body_bytes);
+    let server = axum::serve(listener, service).with_graceful_shutdown(graceful);
+    let server = async move { server.await };
+    let patience = async {
+        let _ = stopped.changed().await;
+        tokio::time::sleep(config.drain).await;
+    };
+    tokio::select! {
+        ended = server => ended?,
+        () = patience => tracing::warn!("requests still open after drain_ms are cut"),
+    }
+    Ok(())
+}
+
+fn open(config: &Config) -> Result<Arc<dyn Store>, AnyError> {
+    match &config.store {
+        StoreConfig::Embedded { path, max_keys } => {
+            let clock = steady_clock();
+            let store = match path {
+                Some(path) => Embedded::open(path, *max_keys, config.budget, clock)?,
+                None => Embedded::in_memory(*max_keys, config.budget, clock),
+            };
+            let store = Arc::new(store);
+            tokio::spawn(sweep(Arc::downgrade(&store)));
+            Ok(store)
+        }
+        StoreConfig::Redis(settings) => Ok(Arc::new(RedisStore::start(
+            settings,
+            config.prefix.clone(),
+        )?)),
+    }
+}
+
+fn kind(store: &StoreConfig) -> &'static str {
+    match store {
+        StoreConfig::Embedded { path: None, .. } => "embedded, memory",
+        StoreConfig::Embedded { path: Some(_), .. } => "embedded, file",
+        StoreConfig::Redis(settings) if settings.cluster => "redis cluster",
+        StoreConfig::Redis(_) => "redis",
+    }
+}
+
+async fn sweep(store: std::sync::Weak<Embedded>) {
+    let mut ticks = interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        let Some(store) = store.upgrade() else { return };
+        store.sweep();
+    }
+}
+
+async fn adapt(state: Arc<State>, every: Duration) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Some(adaptive) = state.adaptive().as_mut() {
+            adaptive.tick();
+        }
+    }
+}
+
+/// Reads tiers and adaptive settings again when the file changes, and on SIGHUP. A bad file changes nothing.
+async fn reload(state: Arc<State>, flags: Flags, path: PathBuf) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    let changed = |path: &PathBuf| {
+        std::fs::metadata(path)
+            .ok()
+            .map(|m| (m.modified().unwrap_or(SystemTime::UNIX_EPOCH), m.len()))
+    };
+    let mut seen = changed(&path);
+    loop {
+        let asked = timeout(LOOK, hangup.recv()).await.is_ok();
+        let now = changed(&path);
+        if !asked && now == seen {
+            continue;
+        }
+        seen = now;
+        match Config::load(&flags) {
+            Ok(config) => {
+                state.metrics.reloads.inc();
+                tracing::info!(
+                    revision = config.live.tiers.revision,
+                    "configuration read again"
+                );
+                state.apply(config.live);
+            }
+            Err(errors) => {
+                state.metrics.reload_failures.inc();
+                for error in errors.to_string().lines() {
+                    tracing::error!(error, "configuration refused, the old one stays");
+                }
+            }
+        }
+    }
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, std::io::Error> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
