@@ -538,3 +538,603 @@ pub fn header_value(claim: &Value) -> Result<String, NotAHeaderValue> {
 fn is_stable(text: &str) -> bool {
     is_header_value(text) && text.trim_ascii() == text
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::signature::tests::{Answer, FakeHost, vectors};
+
+    fn token_of(name: &str) -> String {
+        let vectors = vectors();
+        let all = vectors["vectors"].as_array().unwrap();
+        let vector = all.iter().find(|vector| vector["name"] == name).unwrap();
+        vector["token"].as_str().unwrap().to_owned()
+    }
+
+    fn keys() -> KeySet {
+        KeySet::parse(vectors()["jwks"].to_string().as_bytes())
+            .unwrap()
+            .0
+    }
+
+    /// What a gateway does, but that a token without `kid` is checked with the key given.
+    fn check(
+        raw: &str,
+        keys: &KeySet,
+        without_kid: Option<&str>,
+        host: &FakeHost,
+    ) -> Result<Claims, TokenError> {
+        let token = Token::parse(raw, DEFAULT_MAX_BYTES)?;
+        let key = match without_kid {
+            Some(kid) => keys.get(kid, token.algorithm(&Algorithm::ALL)?).unwrap(),
+            None => token.key(keys, &Algorithm::ALL)?,
+        };
+        token.verify(key, host, true)
+    }
+
+    #[test]
+    fn both_paths_give_the_verdicts_of_the_corpus() {
+        let vectors = vectors();
+        let keys = keys();
+        let expected = Expected {
+            issuer: vectors["expected"]["iss"].as_str().unwrap().into(),
+            audiences: vec![vectors["expected"]["aud"].as_str().unwrap().into()],
+            ..strict()
+        };
+        let all = vectors["vectors"].as_array().unwrap();
+        assert!(all.len() > 250);
+        for vector in all {
+            let raw = vector["token"].as_str().unwrap();
+            let complete = vector["complete"] == true;
+            let without_kid = (!complete).then(|| vector["kid"].as_str().unwrap());
+            for answer in [Answer::Nothing, Answer::Honest] {
+                let host = FakeHost::answering(answer);
+                let verdict = check(raw, &keys, without_kid, &host);
+                let code = verdict.as_ref().err().map(|error| error.code());
+                assert_eq!(code, vector["code"].as_str(), "{}", vector["name"]);
+                assert_eq!(code.is_none(), vector["valid"] == true);
+                if let Ok(claims) = verdict
+                    && complete
+                {
+                    let now = Time::from_secs(1_800_000_000);
+                    claims.validate(&expected, now).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn size_is_bounded_first() {
+        let good = token_of("rsa: good");
+        assert!(Token::parse(&good, good.len()).is_ok());
+        let error = |raw: &str, max| Token::parse(raw, max).unwrap_err();
+        assert_eq!(
+            error(&good, good.len().saturating_sub(1)),
+            Malformed::TooLong
+        );
+        assert_eq!(
+            error(&"a".repeat(100_000), DEFAULT_MAX_BYTES),
+            Malformed::TooLong
+        );
+        assert_eq!(
+            error(&"a".repeat(8192), DEFAULT_MAX_BYTES),
+            Malformed::Parts
+        );
+        assert_eq!(
+            error(&".".repeat(8192), DEFAULT_MAX_BYTES),
+            Malformed::Parts
+        );
+        assert_eq!(error("", 0), Malformed::Parts);
+    }
+
+    #[test]
+    fn nothing_but_base64url_is_read() {
+        let good = token_of("rsa: good");
+        let (header, rest) = good.split_once('.').unwrap();
+        let (payload, signature) = rest.split_once('.').unwrap();
+        for stray in [
+            "\0", " ", "\n", "\r\n", "\t", "=", "+", "/", "%", "é", "\u{2028}", "\u{ff21}",
+        ] {
+            for raw in [
+                format!("{stray}{good}"),
+                format!("{good}{stray}"),
+                format!("{header}{stray}.{payload}.{signature}"),
+                format!("{header}.{stray}{payload}.{signature}"),
+                format!("{header}.{payload}{stray}.{signature}"),
+                format!("{header}.{payload}.{stray}{signature}"),
+            ] {
+                let error = Token::parse(&raw, DEFAULT_MAX_BYTES).unwrap_err();
+                assert_eq!(error, Malformed::Encoding, "{stray:?}");
+            }
+        }
+    }
+
+    fn header(text: &str) -> Result<Header, Malformed> {
+        let raw = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(text));
+        Token::parse(&raw, 100_000).map(|token| token.header().clone())
+    }
+
+    #[test]
+    fn the_header_is_read_strictly() {
+        assert_eq!(
+            header(r#"{"alg":"x","kid":"k","jku":"https://evil","x5u":1,"jwk":{},"x5c":[]}"#),
+            Ok(Header {
+                alg: "x".into(),
+                kid: Some("k".into())
+            })
+        );
+        for (text, expected) in [
+            ("", Malformed::Parts),
+            ("{}", Malformed::Algorithm),
+            ("\0", Malformed::Header),
+            ("{\"alg\":\"a\u{0}\"}", Malformed::Header),
+            (r#"{"alg":1}"#, Malformed::Algorithm),
+            (r#"{"alg":["RS256"]}"#, Malformed::Algorithm),
+            (r#"{"alg":null}"#, Malformed::Algorithm),
+            (r#"{"alg":"a","alg":"a"}"#, Malformed::Header),
+            (r#"{"alg":"a","x":{"y":1,"y":1}}"#, Malformed::Header),
+            (
+                r#"{"alg":"a","crit":["b64"],"b64":false}"#,
+                Malformed::Critical,
+            ),
+            (r#"{"alg":"a","crit":null}"#, Malformed::Critical),
+            (r#"{"alg":"a","b64":false}"#, Malformed::Unencoded),
+            (r#"{"alg":"a","b64":"true"}"#, Malformed::Unencoded),
+            (r#"{"alg":"a","enc":"A128GCM"}"#, Malformed::Encrypted),
+            (r#"{"alg":"a","zip":"DEF"}"#, Malformed::Encrypted),
+            (r#"{"alg":"a","typ":"dpop+jwt"}"#, Malformed::Type),
+            (r#"{"alg":"a","typ":1}"#, Malformed::Type),
+            (r#"{"alg":"a","kid":1}"#, Malformed::KeyId),
+        ] {
+            assert_eq!(header(text), Err(expected), "{text}");
+        }
+        let long = format!(r#"{{"alg":"a","kid":"{}"}}"#, "k".repeat(257));
+        assert_eq!(header(&long), Err(Malformed::KeyId));
+        let deep = format!(
+            r#"{{"alg":"a","x":{}1{}}}"#,
+            "[".repeat(5000),
+            "]".repeat(5000)
+        );
+        assert_eq!(header(&deep), Err(Malformed::Header));
+        for typ in [
+            "JWT",
+            "jwt",
+            "at+jwt",
+            "AT+JWT",
+            "application/at+jwt",
+            "application/JWT",
+            "JOSE",
+        ] {
+            assert!(
+                header(&json!({ "alg": "a", "typ": typ }).to_string()).is_ok(),
+                "{typ}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_listed_algorithms_pass() {
+        let raw = token_of("ec: good");
+        let token = Token::parse(&raw, DEFAULT_MAX_BYTES).unwrap();
+        assert_eq!(token.algorithm(&Algorithm::ALL), Ok(Algorithm::Es256));
+        for allowed in [
+            &[][..],
+            &[Algorithm::Rs256],
+            &[Algorithm::Rs256, Algorithm::EdDsa],
+        ] {
+            assert_eq!(
+                token.algorithm(allowed),
+                Err(TokenError::AlgorithmNotAllowed)
+            );
+            assert!(token.key(&keys(), allowed).is_err());
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_algorithm_verifies_nothing() {
+        let keys = keys();
+        let raw = token_of("rsa: good");
+        let token = Token::parse(&raw, DEFAULT_MAX_BYTES).unwrap();
+        for key in keys.keys() {
+            let verdict = token.verify(key, &FakeHost::answering(Answer::Honest), true);
+            assert_eq!(verdict.is_ok(), key.kid() == "rsa", "{}", key.kid());
+        }
+    }
+
+    #[test]
+    fn a_missing_kid_is_not_worth_a_refetch() {
+        let find = |name| {
+            let raw = token_of(name);
+            let token = Token::parse(&raw, DEFAULT_MAX_BYTES).unwrap();
+            token.key(&keys(), &Algorithm::ALL).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(find("kid missing"), TokenError::KeyIdMissing);
+        assert_eq!(find("kid unknown"), TokenError::KeyUnknown);
+        assert_eq!(find("kid missing").code(), "key_unknown");
+    }
+
+    const NOW: u64 = 1_800_000_000;
+    const DAY: u64 = 86_400;
+
+    fn strict() -> Expected {
+        Expected {
+            issuer: "https://issuer.test".into(),
+            audiences: vec!["api".into(), "admin".into()],
+            clock_skew: Duration::ZERO,
+            max_age: None,
+            require_tid: false,
+        }
+    }
+
+    fn claims(changes: Value) -> Claims {
+        let mut claims =
+            json!({ "iss": "https://issuer.test", "aud": "api", "exp": 1_800_000_060 });
+        for (name, value) in changes.as_object().unwrap() {
+            if value == "absent" {
+                claims.as_object_mut().unwrap().remove(name);
+            } else {
+                claims[name] = value.clone();
+            }
+        }
+        Claims(claims.as_object().unwrap().clone())
+    }
+
+    fn verdict(expected: &Expected, changes: Value) -> Result<(), ClaimError> {
+        claims(changes)
+            .validate(expected, Time::from_secs(NOW))
+            .map(|_| ())
+    }
+
+    #[test]
+    fn the_issuer_is_exactly_the_expected_one() {
+        assert_eq!(verdict(&strict(), json!({})), Ok(()));
+        for iss in [
+            json!("https://issuer.tesT"),
+            json!("https://issuer.test/"),
+            json!("https://issuer.tes"),
+            json!("https://issuer.test\0"),
+            json!(" https://issuer.test"),
+            json!(""),
+            json!(["https://issuer.test"]),
+            json!(1),
+            json!(null),
+            json!("absent"),
+        ] {
+            assert_eq!(
+                verdict(&strict(), json!({ "iss": iss })),
+                Err(ClaimError::Issuer)
+            );
+        }
+    }
+
+    #[test]
+    fn the_audience_is_or_contains_an_expected_one() {
+        for aud in [
+            json!("api"),
+            json!("admin"),
+            json!(["api"]),
+            json!(["x", "admin"]),
+        ] {
+            assert_eq!(verdict(&strict(), json!({ "aud": aud })), Ok(()), "{aud}");
+        }
+        for aud in [
+            json!("API"),
+            json!("ap"),
+            json!("api "),
+            json!("api,admin"),
+            json!("other"),
+            json!(""),
+            json!([]),
+            json!(["other"]),
+            json!(["api", 1]),
+            json!([["api"]]),
+            json!({ "api": true }),
+            json!(1),
+            json!(null),
+            json!("absent"),
+        ] {
+            assert_eq!(
+                verdict(&strict(), json!({ "aud": aud })),
+                Err(ClaimError::Audience),
+                "{aud}"
+            );
+        }
+        let none = Expected {
+            audiences: vec![],
+            ..strict()
+        };
+        assert_eq!(verdict(&none, json!({})), Err(ClaimError::Audience));
+        assert_eq!(
+            verdict(&none, json!({ "aud": [] })),
+            Err(ClaimError::Audience)
+        );
+    }
+
+    #[test]
+    fn an_expiry_is_required_and_lies_ahead() {
+        for (exp, expected) in [
+            (json!(NOW.saturating_add(1)), Ok(())),
+            (json!(1_800_000_000.5), Ok(())),
+            (json!(1e300), Ok(())),
+            (json!(u64::MAX), Ok(())),
+            (json!(NOW), Err(ClaimError::Expired)),
+            (json!(1_800_000_000.0), Err(ClaimError::Expired)),
+            (json!(1_799_999_999.999), Err(ClaimError::Expired)),
+            (json!(NOW.saturating_sub(1)), Err(ClaimError::Expired)),
+            (json!(0), Err(ClaimError::Expired)),
+            (json!(-1), Err(ClaimError::Expired)),
+            (json!(i64::MIN), Err(ClaimError::Expired)),
+            (json!(-1e300), Err(ClaimError::Expired)),
+            (json!("1800000060"), Err(ClaimError::ExpiryMissing)),
+            (json!(true), Err(ClaimError::ExpiryMissing)),
+            (json!([1_800_000_060]), Err(ClaimError::ExpiryMissing)),
+            (json!(null), Err(ClaimError::ExpiryMissing)),
+            (json!("absent"), Err(ClaimError::ExpiryMissing)),
+        ] {
+            assert_eq!(verdict(&strict(), json!({ "exp": exp })), expected, "{exp}");
+        }
+        let skewed = Expected {
+            clock_skew: Duration::from_secs(30),
+            ..strict()
+        };
+        let ago = |seconds| verdict(&skewed, json!({ "exp": NOW.saturating_sub(seconds) }));
+        assert_eq!(ago(29), Ok(()));
+        assert_eq!(ago(30), Err(ClaimError::Expired));
+    }
+
+    #[test]
+    fn a_start_has_come() {
+        let ahead = |seconds| json!({ "nbf": NOW.saturating_add(seconds) });
+        assert_eq!(verdict(&strict(), ahead(0)), Ok(()));
+        assert_eq!(verdict(&strict(), json!({ "nbf": -1 })), Ok(()));
+        assert_eq!(verdict(&strict(), ahead(1)), Err(ClaimError::NotYetValid));
+        assert_eq!(
+            verdict(&strict(), json!({ "nbf": 1_800_000_000.001 })),
+            Err(ClaimError::NotYetValid)
+        );
+        assert_eq!(
+            verdict(&strict(), json!({ "nbf": 1e300 })),
+            Err(ClaimError::NotYetValid)
+        );
+        for nbf in [json!("0"), json!(null), json!([])] {
+            assert_eq!(
+                verdict(&strict(), json!({ "nbf": nbf })),
+                Err(ClaimError::NotBeforeMalformed)
+            );
+        }
+        let skewed = Expected {
+            clock_skew: Duration::from_secs(30),
+            ..strict()
+        };
+        assert_eq!(verdict(&skewed, ahead(30)), Ok(()));
+        assert_eq!(verdict(&skewed, ahead(31)), Err(ClaimError::NotYetValid));
+    }
+
+    #[test]
+    fn the_age_is_limited_where_configured() {
+        let aged = Expected {
+            max_age: Some(Duration::from_secs(DAY)),
+            ..strict()
+        };
+        let issued = |iat: u64| json!({ "iat": iat });
+        let ago = |seconds| issued(NOW.saturating_sub(seconds));
+        for young in [0, 1, DAY - 1, DAY] {
+            assert_eq!(verdict(&aged, ago(young)), Ok(()), "{young}");
+        }
+        for old in [DAY + 1, 2 * DAY, NOW] {
+            assert_eq!(verdict(&aged, ago(old)), Err(ClaimError::TooOld), "{old}");
+            assert_eq!(verdict(&strict(), ago(old)), Ok(()));
+        }
+        assert_eq!(
+            verdict(&aged, json!({ "iat": 1_799_913_599.999 })),
+            Err(ClaimError::TooOld)
+        );
+        assert_eq!(
+            verdict(&aged, json!({ "iat": -1e300 })),
+            Err(ClaimError::TooOld)
+        );
+        assert_eq!(verdict(&aged, json!({})), Err(ClaimError::IssuedAtMissing));
+        assert_eq!(verdict(&strict(), json!({})), Ok(()));
+        for expected in [&aged, &strict()] {
+            assert_eq!(
+                verdict(expected, issued(NOW + 1)),
+                Err(ClaimError::IssuedInFuture)
+            );
+            for iat in [json!("1800000000"), json!(null), json!({})] {
+                assert_eq!(
+                    verdict(expected, json!({ "iat": iat })),
+                    Err(ClaimError::IssuedAtMissing)
+                );
+            }
+        }
+        let skewed = Expected {
+            clock_skew: Duration::from_secs(30),
+            ..aged
+        };
+        assert_eq!(verdict(&skewed, ago(DAY + 30)), Ok(()));
+        assert_eq!(verdict(&skewed, ago(DAY + 31)), Err(ClaimError::TooOld));
+        assert_eq!(verdict(&skewed, issued(NOW + 30)), Ok(()));
+        assert_eq!(
+            verdict(&skewed, issued(NOW + 31)),
+            Err(ClaimError::IssuedInFuture)
+        );
+    }
+
+    #[test]
+    fn a_tenant_is_a_non_empty_string() {
+        let tenants = Expected {
+            require_tid: true,
+            ..strict()
+        };
+        assert_eq!(verdict(&tenants, json!({ "tid": "t" })), Ok(()));
+        for tid in [
+            json!(""),
+            json!(1),
+            json!(null),
+            json!(["t"]),
+            json!({}),
+            json!("absent"),
+        ] {
+            assert_eq!(
+                verdict(&tenants, json!({ "tid": tid })),
+                Err(ClaimError::Tenant)
+            );
+            assert_eq!(verdict(&strict(), json!({ "tid": tid })), Ok(()));
+        }
+    }
+
+    #[test]
+    fn tells_until_when_it_is_valid() {
+        let until = |expected: &Expected, changes| {
+            let claims = claims(changes);
+            let until = claims.validate(expected, Time::from_secs(NOW)).unwrap();
+            if until < Time::NEVER {
+                let last = Time::from_nanos(until.as_nanos().saturating_sub(1));
+                assert!(claims.validate(expected, last).is_ok());
+                assert!(claims.validate(expected, until).is_err());
+            }
+            until
+        };
+        assert_eq!(until(&strict(), json!({})), Time::from_secs(NOW + 60));
+        assert_eq!(
+            until(&strict(), json!({ "exp": 1_800_000_000.5 })).as_nanos(),
+            NOW * 1_000_000_000 + 500_000_000
+        );
+        assert_eq!(until(&strict(), json!({ "exp": 1e300 })), Time::NEVER);
+        assert_eq!(until(&strict(), json!({ "exp": u64::MAX })), Time::NEVER);
+        let aged = Expected {
+            max_age: Some(Duration::from_secs(DAY)),
+            clock_skew: Duration::from_secs(5),
+            ..strict()
+        };
+        assert_eq!(
+            until(&aged, json!({ "iat": NOW - DAY })),
+            Time::from_nanos((NOW + 5) * 1_000_000_000 + 1)
+        );
+        assert_eq!(
+            until(&aged, json!({ "iat": NOW })),
+            Time::from_secs(NOW + 65)
+        );
+    }
+
+    #[test]
+    fn extreme_configurations_do_not_overflow() {
+        let extreme = Expected {
+            clock_skew: Duration::MAX,
+            max_age: Some(Duration::MAX),
+            ..strict()
+        };
+        for date in [
+            json!(1e308),
+            json!(-1e308),
+            json!(u64::MAX),
+            json!(i64::MIN),
+            json!(0),
+        ] {
+            let claims = claims(json!({ "exp": date, "nbf": date, "iat": date }));
+            for now in [Time::EPOCH, Time::from_secs(NOW), Time::NEVER] {
+                let _ = claims.validate(&extreme, now);
+                let _ = claims.validate(&strict(), now);
+            }
+        }
+    }
+
+    #[test]
+    fn claims_are_found_by_name_or_path() {
+        let claims = claims(json!({
+            "sub": "s",
+            "https://example.com/roles": ["a"],
+            "a.b": 1,
+            "a": { "b": 2, "c": { "d": 3 }, "c.d": 4, "": 5 },
+            "resource": { "my.app": { "roles": ["r"] } },
+            "list": [{ "x": 1 }],
+            "": { "": 6 },
+        }));
+        for (path, expected) in [
+            ("sub", Some(json!("s"))),
+            ("https://example.com/roles", Some(json!(["a"]))),
+            ("a.b", Some(json!(1))),
+            ("a.c.d", Some(json!(4))),
+            ("a.c", Some(json!({ "d": 3 }))),
+            ("a.", Some(json!(5))),
+            (".", Some(json!(6))),
+            ("sub.x", None),
+            ("list.0", None),
+            ("list.x", None),
+            ("missing", None),
+            ("a.missing.d", None),
+            ("resource.my.app.roles", None),
+        ] {
+            assert_eq!(claims.get(path).cloned(), expected, "{path}");
+        }
+        assert_eq!(claims.get(&".".repeat(100_000)), None);
+    }
+
+    #[test]
+    fn claims_become_header_values_unchanged_or_not_at_all() {
+        for (claim, expected) in [
+            (json!("a b"), "a b"),
+            (json!(""), ""),
+            (json!("a,b"), "a,b"),
+            (json!(7), "7"),
+            (json!(-7), "-7"),
+            (json!(u64::MAX), "18446744073709551615"),
+            (json!(true), "true"),
+            (json!(["admin"]), "admin"),
+            (json!(["admin", "billing read"]), "admin,billing read"),
+            (json!([]), ""),
+        ] {
+            assert_eq!(header_value(&claim).as_deref(), Ok(expected), "{claim}");
+        }
+        for claim in [
+            json!("a\r\nX-Admin: 1"),
+            json!("a\n"),
+            json!("\0"),
+            json!("é"),
+            json!("\u{7f}"),
+            json!(" a"),
+            json!("a\t"),
+            json!(1.5),
+            json!(1e3),
+            json!(null),
+            json!({}),
+            json!(["a", 1]),
+            json!(["a,b"]),
+            json!([""]),
+            json!(["a\r"]),
+            json!([["a"]]),
+        ] {
+            assert_eq!(header_value(&claim), Err(NotAHeaderValue), "{claim}");
+        }
+    }
+
+    #[test]
+    fn codes_are_stable() {
+        for (error, code) in [
+            (Malformed::TooLong.into(), "token_malformed"),
+            (TokenError::AlgorithmNotAllowed, "algorithm_not_allowed"),
+            (TokenError::KeyUnknown, "key_unknown"),
+            (TokenError::KeyIdMissing, "key_unknown"),
+            (TokenError::SignatureInvalid, "signature_invalid"),
+            (ClaimError::Issuer.into(), "issuer_mismatch"),
+            (ClaimError::Audience.into(), "audience_mismatch"),
+            (ClaimError::ExpiryMissing.into(), "token_malformed"),
+            (ClaimError::Expired.into(), "token_expired"),
+            (ClaimError::NotBeforeMalformed.into(), "token_malformed"),
+            (ClaimError::NotYetValid.into(), "token_not_yet_valid"),
+            (ClaimError::IssuedAtMissing.into(), "token_malformed"),
+            (ClaimError::IssuedInFuture.into(), "token_not_yet_valid"),
+            (ClaimError::TooOld.into(), "token_too_old"),
+            (ClaimError::Tenant.into(), "tenant_missing"),
+        ] {
+            let error: TokenError = error;
+            assert_eq!(error.code(), code);
+            assert!(error.title().ends_with('.'));
+            assert!(!error.reason().is_empty());
+        }
+    }
+}
