@@ -1,0 +1,97 @@
+# Everything that is needed is installed by the targets themselves (tools/setup.sh), on Debian 12 with
+# rustup, git and make, as root or with sudo.
+
+SHELL := bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+# 1: measure which lines the tests run, and refuse less than 80 %.
+export COVERAGE ?= 0
+# rustup or debian: force the compiler for WebAssembly.
+export WASM_TOOLCHAIN ?=
+
+ENVOY_TEST = cargo run --locked --profile ci --package envoy-test
+DEMO_SETUP = tools/setup.sh build envoy
+TEST_SETUP = tools/setup.sh build envoy test $(if $(filter 1,$(COVERAGE)),cover)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install everything that any target needs
+	@tools/setup.sh build envoy test lint cover
+
+.PHONY: demo
+demo: ## Real Envoy, good and bad requests, a table of what happened
+	@$(DEMO_SETUP)
+	@tools/wasm.sh
+	@$(ENVOY_TEST) --bin demo
+
+.PHONY: run
+run: ## The demo's Envoy, left up to be tried by hand
+	@$(DEMO_SETUP)
+	@tools/wasm.sh
+	@$(ENVOY_TEST) --bin demo -- --stay
+
+.PHONY: wasm
+wasm: ## Build every filter to dist/<name>.wasm
+	@tools/setup.sh build
+	@tools/wasm.sh
+
+.PHONY: test
+test: ## All tests: native, WebAssembly, exports, gateways, a new filter
+	@$(TEST_SETUP)
+	@tools/wasm.sh
+	@tools/test.sh native wasm abi gateways new coverage
+
+.PHONY: wasm-test
+wasm-test: ## Unit tests as WebAssembly, in Node
+	@tools/setup.sh build test
+	@tools/test.sh wasm
+
+.PHONY: envoy-test
+envoy-test: ## The cases in real Envoy
+	@$(TEST_SETUP)
+	@tools/wasm.sh
+	@tools/test.sh gateways
+
+.PHONY: test-new
+test-new: ## A filter fresh from the template, through all its tests
+	@$(TEST_SETUP)
+	@tools/test.sh new
+
+.PHONY: coverage
+coverage: ## Which lines the tests run; at least 80 %
+	@COVERAGE=1 tools/setup.sh build envoy test cover
+	@tools/wasm.sh
+	@COVERAGE=1 tools/test.sh native gateways coverage
+
+.PHONY: lint
+lint: ## Format, clippy, names, shell scripts, licences
+	@tools/setup.sh build lint
+	@tools/lint.sh
+
+.PHONY: audit
+audit: ## Known vulnerabilities in what we depend on (needs the advisory database)
+	@tools/setup.sh build lint
+	@cargo deny --locked check advisories
+
+.PHONY: abi
+abi: ## Write down what each filter exports and imports
+	@tools/setup.sh build test
+	@tools/wasm.sh
+	@node tools/abi.mjs update
+
+.PHONY: new
+new: ## A new filter: make new NAME=my-filter
+	@tools/new.sh "$(NAME)"
+
+.PHONY: fmt
+fmt: ## Format all sources
+	@cargo fmt --all
+
+.PHONY: clean
+clean: ## Remove what was built; tools stay in the cache
+	@rm -rf target dist coverage .tools

