@@ -1,5 +1,8 @@
 //! The Proxy-Wasm ABI 0.2.1, raw imports behind one thin adapter: every status becomes a `Result`,
 //! no call panics, nothing is taken for UTF-8.
+//!
+//! `proxy_get_log_level` is not among them: Kong gives it another signature and loads no filter that
+//! imports it.
 
 #![allow(unsafe_code)]
 
@@ -39,7 +42,6 @@ pub enum MetricType {
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_log(level: u32, data: *const u8, size: usize) -> u32;
-    fn proxy_get_log_level(level: *mut u32) -> u32;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
@@ -132,13 +134,6 @@ fn taken(status: u32, data: *mut u8, size: usize) -> Result<Option<Vec<u8>>, Sta
 pub fn log(level: u32, line: &str) {
     // SAFETY: pointer and length of a live str. A gateway that cannot log cannot be told so.
     let _ = unsafe { proxy_log(level, line.as_ptr(), line.len()) };
-}
-
-pub fn log_level() -> Result<u32, Status> {
-    let mut level = 0;
-    // SAFETY: the pointer is to a live u32.
-    done(unsafe { proxy_get_log_level(&raw mut level) })?;
-    Ok(level)
 }
 
 pub fn now_nanos() -> Result<u64, Status> {

@@ -13,7 +13,7 @@ pub fn allocate(size: usize) -> *mut u8 {
     bytes.as_mut_ptr()
 }
 
-/// Makes a filter of a policy: exports the ABI's callbacks that it needs, and no other.
+/// Makes a filter of a policy: exports the ABI's callbacks.
 ///
 /// ```ignore
 /// host::main!(Auth, callouts, tick);
@@ -21,6 +21,11 @@ pub fn allocate(size: usize) -> *mut u8 {
 ///
 /// The words after the policy are its [`Policy::PHASES`](policy::Policy::PHASES): `callouts`,
 /// `tick`, `request_body`, `response`. A list that differs from `PHASES` does not compile.
+///
+/// Callbacks that the policy does not need do nothing, and are there for Kong alone, which calls
+/// them without asking and dies where one is missing. In Envoy each would cost every request a
+/// crossing, so the build leaves every callback that does nothing out of the module for Envoy: see
+/// `docs/adr/0002-callbacks-that-do-nothing.md`.
 #[macro_export]
 macro_rules! main {
     ($policy:ty $(, $phase:ident)* $(,)?) => {
@@ -60,6 +65,11 @@ macro_rules! main {
         }
 
         #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_vm_start(_: u32, _: usize) -> bool {
+            true
+        }
+
+        #[unsafe(no_mangle)]
         pub extern "C" fn proxy_on_configure(context: u32, size: usize) -> bool {
             VM.with(|vm| vm.on_configure(context, size))
         }
@@ -72,6 +82,42 @@ macro_rules! main {
         #[unsafe(no_mangle)]
         pub extern "C" fn proxy_on_delete(context: u32) {
             VM.with(|vm| vm.on_delete(context))
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_response_body(_: u32, _: usize, _: bool) -> u32 {
+            0
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_response_trailers(_: u32, _: usize) -> u32 {
+            0
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_done(_: u32) -> bool {
+            true
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_log(_: u32) {}
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: bool) -> u32 {
+            if <$policy as ::policy::Policy>::PHASES.has($crate::Phases::REQUEST_BODY) {
+                VM.with(|vm| vm.on_request_body(context, size, end_of_stream))
+            } else {
+                0
+            }
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn proxy_on_response_headers(context: u32, _: usize, _: bool) -> u32 {
+            if <$policy as ::policy::Policy>::PHASES.has($crate::Phases::RESPONSE) {
+                VM.with(|vm| vm.on_response_headers(context))
+            } else {
+                0
+            }
         }
 
         $($crate::main!(@export $phase);)*
@@ -100,16 +146,6 @@ macro_rules! main {
             VM.with(|vm| vm.on_tick(context))
         }
     };
-    (@export request_body) => {
-        #[unsafe(no_mangle)]
-        pub extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: bool) -> u32 {
-            VM.with(|vm| vm.on_request_body(context, size, end_of_stream))
-        }
-    };
-    (@export response) => {
-        #[unsafe(no_mangle)]
-        pub extern "C" fn proxy_on_response_headers(context: u32, _: usize, _: bool) -> u32 {
-            VM.with(|vm| vm.on_response_headers(context))
-        }
-    };
+    (@export request_body) => {};
+    (@export response) => {};
 }

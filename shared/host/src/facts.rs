@@ -1,10 +1,10 @@
 //! What a policy may ask of this gateway.
 
 use policy::host::Signature;
-use policy::{Fact, Host, Level};
+use policy::{Fact, Host};
 
 use crate::gateway::Gateway;
-use crate::{abi, crypto, meters};
+use crate::{abi, crypto};
 
 /// The gateway, seen by a policy.
 pub struct Facts(pub Gateway);
@@ -20,9 +20,5 @@ impl Host for Facts {
         } else {
             None
         }
-    }
-
-    fn logs(&self, level: Level) -> bool {
-        abi::log_level().map_or(true, |at_least| meters::abi_level(level) >= at_least)
     }
 }

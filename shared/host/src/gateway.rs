@@ -1,9 +1,9 @@
-//! In what the gateways differ. Found out once, when the filter is configured; everything that
-//! depends on it is here.
+//! In what the gateways differ. Found out once, with the first request; everything that depends on
+//! it is here.
 
 use policy::Fact;
 
-use crate::abi::{self, Map};
+use crate::abi;
 
 /// The gateway that the filter runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,9 +13,11 @@ pub enum Gateway {
 }
 
 impl Gateway {
-    /// Kong's worker has a number that the filter can read; Envoy has no such property.
+    /// Kong shows nginx's variables, such as the number of the worker's process; Envoy has no such
+    /// property. To be asked in the name of a request: outside of one, Kong refuses every property
+    /// of several parts and logs an error.
     pub fn detect() -> Self {
-        match abi::property("worker_id") {
+        match abi::property("ngx\0pid") {
             Ok(Some(_)) => Self::Kong,
             _ => Self::Envoy,
         }
@@ -56,14 +58,6 @@ impl Gateway {
             (Self::Envoy, Fact::Service) => Some("xds\0cluster_name"),
             (Self::Kong, Fact::Service) => Some("kong\0service_name"),
             _ => None,
-        }
-    }
-
-    /// Why a callout without any answer headers ended; Kong has a word for it.
-    pub fn dispatch_status(self) -> Option<Vec<u8>> {
-        match self {
-            Self::Envoy => None,
-            Self::Kong => abi::header(Map::Callout, ":dispatch_status").ok().flatten(),
         }
     }
 }

@@ -20,7 +20,7 @@ const MIN_TICK: Duration = Duration::from_millis(10);
 
 pub struct Root<P: Policy> {
     pub id: u32,
-    pub gateway: Gateway,
+    gateway: Cell<Option<Gateway>>,
     pub config: Loaded<P::Config>,
     pub keeper: RefCell<P::Keeper>,
     pub timer: RefCell<Timer>,
@@ -39,7 +39,6 @@ pub struct Started {
 impl<P: Policy> Root<P> {
     /// Loads the configuration that the gateway holds for this root; logs every error in it.
     pub fn configure(id: u32, size: usize) -> Option<Self> {
-        let gateway = Gateway::detect();
         let Ok(text) = abi::buffer(Buffer::PluginConfiguration, size) else {
             meters::log(
                 Level::Error,
@@ -71,13 +70,23 @@ impl<P: Policy> Root<P> {
         }
         Some(Self {
             id,
-            gateway,
+            gateway: Cell::new(None),
             config,
             keeper: RefCell::new(keeper),
             timer: RefCell::default(),
             meters: RefCell::new(Meters::new()),
             effects: Cell::default(),
         })
+    }
+
+    /// The gateway. Asked for in the name of a request.
+    pub fn gateway(&self) -> Gateway {
+        if let Some(known) = self.gateway.get() {
+            return known;
+        }
+        let detected = Gateway::detect();
+        self.gateway.set(Some(detected));
+        detected
     }
 
     /// Lets the keeper work and starts the callouts that it asks for.

@@ -76,7 +76,7 @@ impl<P: Policy> Stream<P> {
         let head = abi::header_map(Map::Request).ok().and_then(Head::from_wire);
         match head {
             Some(head) => {
-                let truncated = head.len() >= self.root.gateway.max_headers_read();
+                let truncated = head.len() >= self.root.gateway().max_headers_read();
                 self.request = head.with_truncation(truncated);
                 self.proceed(Event::Headers, end_of_stream)
             }
@@ -193,7 +193,7 @@ impl<P: Policy> Stream<P> {
     }
 
     fn can_wait(&self) -> bool {
-        P::PHASES.has(Phases::TICK) && self.root.gateway.wakes_others()
+        P::PHASES.has(Phases::TICK) && self.root.gateway().wakes_others()
     }
 
     fn hold(&mut self, wait: Wait) {
@@ -230,7 +230,7 @@ impl<P: Policy> Stream<P> {
                 keeper: &mut *keeper,
                 request: &self.request,
                 now: self.seen,
-                host: &Facts(self.root.gateway),
+                host: &Facts(self.root.gateway()),
                 effects: &mut effects,
             };
             work(&mut self.guard, lent)

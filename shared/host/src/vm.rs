@@ -162,7 +162,7 @@ impl<P: Policy> Vm<P> {
                     return;
                 };
                 let _ = abi::set_effective_context(root.id);
-                let ended = Ended::read(root.gateway, headers, body_size, max_answer);
+                let ended = Ended::read(headers, body_size, max_answer);
                 let started = root.answer(tag, ended.answer());
                 state.note(&root, started);
                 state.wake(&root, root.id);
@@ -224,7 +224,7 @@ impl<P: Policy> State<P> {
             return;
         }
         let _ = abi::set_effective_context(context);
-        let ended = Ended::read(stream.root().gateway, headers, body_size, max_answer);
+        let ended = Ended::read(headers, body_size, max_answer);
         if self.run(context, |stream| stream.on_answer(&ended)) == CONTINUE {
             let _ = abi::continue_request();
         }
@@ -272,7 +272,7 @@ impl<P: Policy> State<P> {
 
     /// Wakes the requests whose time has come, in the name of each; then `current` is current again.
     fn wake(&mut self, root: &Rc<Root<P>>, current: u32) {
-        if !P::PHASES.has(Phases::TICK) || !root.gateway.wakes_others() {
+        if !P::PHASES.has(Phases::TICK) {
             return;
         }
         let mut woke = false;
