@@ -1,0 +1,305 @@
+//! The keys, tokens and API keys that a case speaks of, and the placeholders that stand for them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use policy::Time;
+use serde_json::Value;
+
+use super::file::{CaseFile, Change, KeySpec};
+use crate::auth_service::ApiKey;
+use crate::mint::{Alg, Key, unb64};
+use crate::world::World;
+
+/// Who plays in a case.
+pub struct Cast<'a> {
+    file: &'a CaseFile,
+    keys: BTreeMap<String, Key>,
+    api_keys: BTreeMap<String, ApiKey>,
+    /// What configurations call the services.
+    places: BTreeMap<String, String>,
+    /// Tokens are made once for a case, so that a second use is a second use.
+    minted: RefCell<BTreeMap<String, String>>,
+    service_tokens: RefCell<Vec<String>>,
+}
+
+impl<'a> Cast<'a> {
+    pub fn new(file: &'a CaseFile) -> Result<Self, String> {
+        let mut rsa_keys = 0;
+        let mut keys = BTreeMap::new();
+        for (name, spec) in &file.keys {
+            keys.insert(name.clone(), key(name, spec, &mut rsa_keys)?);
+        }
+        let api_keys = file
+            .api_keys
+            .iter()
+            .map(|(name, spec)| {
+                let made = ApiKey::new(name, &spec.account);
+                let key = ApiKey {
+                    key: spec.key.clone().unwrap_or(made.key),
+                    id: spec.id.clone().unwrap_or(made.id),
+                    account: spec.account.clone(),
+                    tier: spec.tier.clone(),
+                    tenant: spec.tenant.clone(),
+                    active: spec.active,
+                };
+                (name.clone(), key)
+            })
+            .collect();
+        Ok(Self {
+            file,
+            keys,
+            api_keys,
+            places: BTreeMap::new(),
+            minted: RefCell::default(),
+            service_tokens: RefCell::default(),
+        })
+    }
+
+    /// Makes the auth-service know its API keys.
+    pub fn introduce(&self, world: &World) {
+        for (name, key) in &self.api_keys {
+            if self.file.api_keys[name].known {
+                world.auth.add_api_key(key.clone());
+            }
+        }
+    }
+
+    pub fn set_places(&mut self, places: BTreeMap<String, String>) {
+        self.places = places;
+    }
+
+    /// Carries out a change of the services.
+    pub fn change(&self, world: &World, change: &Change) -> Result<(), String> {
+        if change.heal {
+            world.auth.heal();
+        }
+        for (path, entries) in &change.jwks {
+            let keys = entries
+                .iter()
+                .map(|entry| entry.render(|name| self.keys.get(name).cloned()))
+                .collect::<Result<Vec<_>, _>>()?;
+            let document = serde_json::json!({ "keys": keys }).to_string();
+            world.auth.publish_document(path, document);
+        }
+        for (path, document) in &change.documents {
+            world.auth.publish_document(path, document);
+        }
+        for (endpoint, fault) in &change.fault {
+            world.auth.fail(*endpoint, fault.clone());
+        }
+        for (names, active) in [(&change.revoke, false), (&change.activate, true)] {
+            for name in names {
+                let mut key = self.api_key(name)?.clone();
+                key.active = active;
+                world.auth.add_api_key(key);
+            }
+        }
+        if let Some(tokens) = &change.service_tokens {
+            world
+                .auth
+                .accept_service_tokens(tokens.iter().map(String::as_str));
+            self.service_tokens.borrow_mut().extend(tokens.clone());
+        }
+        if let Some(answer) = &change.upstream {
+            world.upstream.answer(answer.status, &answer.headers);
+        }
+        Ok(())
+    }
+
+    /// Replaces placeholders: `${token.NAME}`, `${key.NAME}`, `${n}`, `${a*100}` for a hundred
+    /// `a`s, and the services' names.
+    pub fn expand(&self, text: &str, n: usize, now: Time) -> Result<String, String> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, after) = after
+                .split_once('}')
+                .ok_or_else(|| format!("{text:?}: ${{ without }}"))?;
+            out.push_str(before);
+            out.push_str(&self.placeholder(name, n, now)?);
+            rest = after;
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    fn placeholder(&self, name: &str, n: usize, now: Time) -> Result<String, String> {
+        if name == "n" {
+            return Ok(n.to_string());
+        }
+        if let Some(token) = name.strip_prefix("token.") {
+            return self.token(token, n, now);
+        }
+        if let Some(key) = name.strip_prefix("key.") {
+            return Ok(self.api_key(key)?.key.clone());
+        }
+        if let Some((what, times)) = name.rsplit_once('*')
+            && let Ok(times) = times.parse()
+        {
+            return Ok(what.repeat(times));
+        }
+        self.places.get(name).cloned().ok_or_else(|| {
+            let known: Vec<&String> = self.places.keys().collect();
+            format!("there is no placeholder ${{{name}}}; services are {known:?}")
+        })
+    }
+
+    /// The token of this name, the same for the same `n`; a token without `${n}` is always the
+    /// same.
+    pub fn token(&self, name: &str, n: usize, now: Time) -> Result<String, String> {
+        let recipe = self
+            .file
+            .tokens
+            .get(name)
+            .ok_or_else(|| format!("there is no token {name:?}"))?;
+        let counts = format!("{recipe:?}").contains("${n}");
+        let id = if counts {
+            format!("{name} {n}")
+        } else {
+            name.to_owned()
+        };
+        if let Some(minted) = self.minted.borrow().get(&id) {
+            return Ok(minted.clone());
+        }
+        let expand = |text: &str| Ok(text.replace("${n}", &n.to_string()));
+        let token = recipe
+            .mint(now, |key| self.keys.get(key).cloned(), expand)
+            .map_err(|e| format!("tokens.{name}: {e}"))?;
+        self.minted.borrow_mut().insert(id, token.clone());
+        Ok(token)
+    }
+
+    pub fn api_key(&self, name: &str) -> Result<&ApiKey, String> {
+        self.api_keys
+            .get(name)
+            .ok_or_else(|| format!("there is no API key {name:?}"))
+    }
+
+    /// Replaces placeholders in every string of a JSON value.
+    pub fn expand_json(&self, value: &Value, now: Time) -> Result<Value, String> {
+        Ok(match value {
+            Value::String(text) => Value::String(self.expand(text, 0, now)?),
+            Value::Array(items) => Value::Array(
+                items
+                    .iter()
+                    .map(|item| self.expand_json(item, now))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Value::Object(members) => Value::Object(
+                members
+                    .iter()
+                    .map(|(name, value)| Ok((name.clone(), self.expand_json(value, now)?)))
+                    .collect::<Result<_, String>>()?,
+            ),
+            other => other.clone(),
+        })
+    }
+
+    /// What must never be in a log: tokens, their signatures, service tokens.
+    pub fn credentials(&self) -> Vec<String> {
+        const WORTH_HIDING: usize = 16;
+        let minted = self.minted.borrow();
+        let signatures = minted
+            .values()
+            .filter_map(|token| token.rsplit_once('.').map(|(_, last)| last.to_owned()));
+        minted
+            .values()
+            .cloned()
+            .chain(signatures)
+            .chain(self.service_tokens.borrow().iter().cloned())
+            .chain(self.raw_api_keys())
+            .filter(|secret| secret.len() >= WORTH_HIDING)
+            .collect()
+    }
+
+    /// The API keys as clients present them: no service may see one.
+    pub fn raw_api_keys(&self) -> Vec<String> {
+        self.api_keys.values().map(|key| key.key.clone()).collect()
+    }
+}
+
+fn key(name: &str, spec: &KeySpec, rsa_keys: &mut usize) -> Result<Key, String> {
+    let kid = spec.kid.as_deref().unwrap_or(name);
+    Ok(match (spec.alg, &spec.d) {
+        (Alg::RS256, Some(_)) => return Err(format!("keys.{name}: RSA keys are not given by d")),
+        (Alg::RS256, None) if spec.weak => Key::weak_rsa(kid),
+        (Alg::RS256, None) => {
+            let number = *rsa_keys;
+            *rsa_keys += 1;
+            Key::rsa(kid, number)
+        }
+        (Alg::ES256, Some(d)) => Key::p256_from(kid, &unb64(d)),
+        (Alg::ES256, None) => Key::p256(kid, name),
+        (Alg::EdDSA, Some(d)) => Key::ed25519_from(kid, &unb64(d)),
+        (Alg::EdDSA, None) => Key::ed25519(kid, name),
+    })
+}
+
+/// `\xff` becomes a byte, `\\` a backslash; the rest stays as it is.
+pub fn bytes(text: &str) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if *first != b'\\' {
+            out.push(*first);
+            rest = after;
+            continue;
+        }
+        match after {
+            [b'\\', after @ ..] => {
+                out.push(b'\\');
+                rest = after;
+            }
+            [b'x', high, low, after @ ..] => {
+                let digits = [*high, *low];
+                let byte = std::str::from_utf8(&digits)
+                    .ok()
+                    .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                    .ok_or_else(|| format!("{text:?}: \\x wants two hexadecimal digits"))?;
+                out.push(byte);
+                rest = after;
+            }
+            _ => return Err(format!("{text:?}: write \\xHH or \\\\")),
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_bytes() {
+        assert_eq!(bytes(r"a\xff\x00\\é").unwrap(), b"a\xff\x00\\\xc3\xa9");
+        for bad in [r"\", r"\n", r"\xf", r"\xzz"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn placeholders_are_replaced_or_refused() {
+        let file = CaseFile::parse(
+            "[keys.k]\nalg = 'ES256'\n[tokens.t]\nkey = 'k'\nheader = { kid = 'k-${n}' }\n\
+             [api_keys.a]\naccount = 'acc'\n",
+        )
+        .unwrap();
+        let mut cast = Cast::new(&file).unwrap();
+        cast.set_places([("auth_service".to_owned(), "cluster_1".to_owned())].into());
+        let now = Time::from_secs(1_800_000_000);
+        let expand = |text: &str| cast.expand(text, 7, now);
+        assert_eq!(
+            expand("<${n}|${auth_service}|${ab*3}>").unwrap(),
+            "<7|cluster_1|ababab>"
+        );
+        assert!(expand("${key.a}").unwrap().starts_with("gk_test_"));
+        for bad in ["${", "${nobody}", "${token.x}", "${key.x}"] {
+            assert!(expand(bad).is_err(), "{bad}");
+        }
+        let token = |n| cast.token("t", n, now).unwrap();
+        assert_eq!(token(1), token(1));
+        assert_ne!(token(1), token(2));
+        assert!(cast.credentials().contains(&token(1)));
+    }
+}
