@@ -15,9 +15,9 @@ pub struct Status(pub u32);
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
 
-#[derive(Clone, Copy)]
-#[repr(u32)]
 /// Whose headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Map {
     Request = 0,
     Response = 2,

@@ -31,6 +31,16 @@ impl Gateway {
         }
     }
 
+    /// Whether a request header can be removed. Kong only marks it, and nginx sends it on all the
+    /// same; all that works there is another value. Of a header that occurs more than once, Kong
+    /// changes the first only.
+    pub const fn removes_headers(self) -> bool {
+        match self {
+            Self::Envoy => true,
+            Self::Kong => false,
+        }
+    }
+
     /// Whether one request's callback, or a tick, may wake another request. In Kong that is a
     /// segmentation fault of the worker.
     pub const fn wakes_others(self) -> bool {

@@ -153,11 +153,15 @@ impl<P: Policy> Root<P> {
 
     /// Carries effects out. Header edits go to `headers`; without one they are dropped.
     pub fn apply(&self, effects: &mut Effects<P::Metric>, headers: Option<Map>) {
-        if let Some(map) = headers {
+        if let Some(map) = headers
+            && !effects.headers.is_empty()
+        {
+            let removes = map == Map::Response || self.gateway().removes_headers();
             for edit in effects.headers.drain(..) {
                 let result = match &edit {
                     HeaderEdit::Set(name, value) => abi::replace_header(map, name, value),
-                    HeaderEdit::Remove(name) => abi::remove_header(map, name),
+                    HeaderEdit::Remove(name) if removes => abi::remove_header(map, name),
+                    HeaderEdit::Remove(name) => abi::replace_header(map, name, ""),
                 };
                 if result.is_err() {
                     meters::log(

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use policy::callout::Callout;
-use policy::effects::is_header_value;
+use policy::effects::{HeaderEdit, is_header_value};
 use policy::guard::Lent;
 use policy::head::to_wire;
 use policy::reply::request_id;
@@ -28,6 +28,8 @@ pub struct Stream<P: Policy> {
     request: Head,
     /// When the request was last looked at.
     seen: Time,
+    /// An edit of the request was asked for that this gateway cannot make.
+    unmakable: bool,
     pub waits: Waits,
 }
 
@@ -64,6 +66,7 @@ impl<P: Policy> Stream<P> {
             guard: Guard::new(id),
             request: Head::default(),
             seen: Time::EPOCH,
+            unmakable: false,
             waits: Waits::Start,
         }
     }
@@ -149,6 +152,14 @@ impl<P: Policy> Stream<P> {
                 guard.on_request(event, lent)
             });
             event = match verdict {
+                Some(Verdict::Allow) if self.unmakable => {
+                    self.reply(&Reply::problem(
+                        400,
+                        "header_repeated",
+                        "A header that the gateway has to change occurs more than once",
+                    ));
+                    return Flow::Stop;
+                }
                 Some(Verdict::Allow) => {
                     self.waits = Waits::Passed;
                     return Flow::Continue;
@@ -235,9 +246,20 @@ impl<P: Policy> Stream<P> {
             };
             work(&mut self.guard, lent)
         });
+        if headers == Some(Map::Request) && !effects.headers.is_empty() {
+            self.unmakable |= !self.can_make(&effects.headers);
+        }
         self.root.apply(&mut effects, headers);
         self.root.return_effects(effects);
         result
+    }
+
+    fn can_make(&self, edits: &[HeaderEdit]) -> bool {
+        self.root.gateway().removes_headers()
+            || edits.iter().all(|edit| {
+                let (HeaderEdit::Set(name, _) | HeaderEdit::Remove(name)) = edit;
+                self.request.all(name).nth(1).is_none()
+            })
     }
 
     fn reply(&mut self, reply: &Reply) {

@@ -231,9 +231,6 @@ mod tests {
         fn verify(&self, _: Signature<'_>) -> Option<bool> {
             None
         }
-        fn logs(&self, _: Level) -> bool {
-            true
-        }
     }
 
     fn run(path: &str, config: &str, truncated: bool) -> (Verdict, Effects<NoMetric>) {

@@ -32,7 +32,4 @@ pub trait Host {
 
     /// Checks a signature with the gateway's own crypto, or `None` where there is none.
     fn verify(&self, signature: Signature<'_>) -> Option<bool>;
-
-    /// Whether lines of this level are written at all.
-    fn logs(&self, level: crate::Level) -> bool;
 }
