@@ -227,7 +227,7 @@ mod tests {
             after(&mut adaptive, 100, 50, 1);
         }
         assert_eq!(after(&mut adaptive, 100, 0, 1), [100, 350, 1_000]);
-        for _ in 0..7 {
+        for _ in 0..8 {
             after(&mut adaptive, 100, 0, 1);
         }
         assert_eq!(now(&adaptive), [200, 1_000, 1_000]);

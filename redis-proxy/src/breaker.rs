@@ -48,7 +48,7 @@ impl Breaker {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |failures| {
                 Some(failures.saturating_add(1).min(self.threshold))
             });
-        before.is_ok_and(|before| before.saturating_add(1) == self.threshold)
+        before.is_ok_and(|before| before.checked_add(1) == Some(self.threshold))
     }
 
     /// Opens at once: there is no connection to fail on.

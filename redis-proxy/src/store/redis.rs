@@ -20,9 +20,9 @@ use std::{
 use arc_swap::ArcSwapOption;
 use futures_util::future::{BoxFuture, join_all};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
     IntoConnectionInfo as _, RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates,
-    aio::{ConnectionLike, MultiplexedConnection},
+    aio::MultiplexedConnection,
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
 };
@@ -98,10 +98,10 @@ enum Connection {
 }
 
 impl Connection {
-    async fn query(&mut self, command: &Cmd) -> Result<redis::Value, RedisError> {
+    async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
         match self {
-            Self::Single(connection) => connection.req_packed_command(command).await,
-            Self::Cluster(connection) => connection.req_packed_command(command).await,
+            Self::Single(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
         }
     }
 }
@@ -303,9 +303,9 @@ impl Inner {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut in_full = redis::cmd("EVAL");
                 in_full.arg(script.text());
-                decision(connection.query(&call(in_full)).await?)
+                connection.query(&call(in_full)).await.map(decision)
             }
-            answer => decision(answer?),
+            answer => answer.map(decision),
         }
     }
 
@@ -346,7 +346,7 @@ impl Inner {
             let mut read = redis::cmd("EXISTS");
             read.arg(probe_name(&self.prefix, stripe, self.breakers.len()));
             let mut connection = Connection::clone(&connection);
-            if let Ok(Ok(_)) = timeout(self.budget, connection.query(&read)).await {
+            if let Ok(Ok(_)) = timeout(self.budget, connection.query::<i64>(&read)).await {
                 breaker.close();
             }
         });
@@ -423,6 +423,9 @@ fn probe_name(prefix: &Prefix, stripe: usize, stripes: usize) -> String {
         .unwrap_or_else(|| name(0))
 }
 
+/// What the scripts return.
+type Numbers = (u64, u64, u64, u64);
+
 /// The Cluster slot of a name. Names have no `{tag}`.
 fn slot(name: &str) -> usize {
     usize::from(crc16::State::<crc16::XMODEM>::calculate(name.as_bytes())) & 0x3FFF
@@ -450,19 +453,15 @@ fn arguments(command: &mut Cmd, ask: &Ask) {
     };
 }
 
-fn decision(answer: redis::Value) -> Result<Decision, RedisError> {
-    let numbers: Vec<u64> = redis::from_redis_value(answer)?;
-    let [granted, retry_after_ms, remaining, reset_ms] = numbers.as_slice() else {
-        return Err((ErrorKind::UnexpectedReturnType, "not four numbers").into());
-    };
-    let keep_ms = 0;
-    Ok(Decision {
-        granted: *granted,
-        retry_after_ms: *retry_after_ms,
-        remaining: *remaining,
-        reset_ms: *reset_ms,
-        keep_ms,
-    })
+fn decision((granted, retry_after_ms, remaining, reset_ms): Numbers) -> Decision {
+    // Redis itself forgets the key when it no longer matters.
+    Decision {
+        granted,
+        retry_after_ms,
+        remaining,
+        reset_ms,
+        keep_ms: 0,
+    }
 }
 
 impl Store for RedisStore {
