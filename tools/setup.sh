@@ -3,9 +3,9 @@
 # wasm targets, Envoy, test tools. The second run does nothing and takes a moment.
 #
 # usage: setup.sh <group>…
-#   build   the compiler, its wasm32-wasip1 target, wasm-opt
+#   build   the compiler, its wasm32-wasip1 target, wasm-opt, Node
 #   envoy   Envoy in .tools/envoy/envoy
-#   test    nextest, the runner of tests as WebAssembly, Node, Redis
+#   test    nextest, the runner of tests as WebAssembly, Redis
 #   lint    rustfmt, clippy, cargo-deny, shellcheck
 #   cover   cargo-llvm-cov
 #
@@ -86,6 +86,7 @@ setup_build() {
     command -v cargo >/dev/null || die "cargo is missing: install Rust (stable) with rustup first"
     need cc build-essential
     need wasm-opt binaryen
+    need node nodejs
     install_packages
     choose_toolchain wasm32-wasip1
 }
@@ -114,7 +115,6 @@ setup_envoy() {
 
 setup_test() {
     need cc build-essential
-    need node nodejs
     need redis-server redis-server
     install_packages
     choose_toolchain wasm32-unknown-unknown

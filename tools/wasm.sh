@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Builds every filter to dist/<name>.wasm: the same bytes from the same sources in any folder.
+# Builds every filter: the same bytes from the same sources in any folder.
+#
+#   dist/<name>.wasm       without the callbacks that do nothing, for Envoy
+#   dist/kong/<name>.wasm  the same code with them, for Kong, which dies where one is missing
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/say.sh
@@ -25,15 +28,17 @@ env "${wasm_env[@]}" CARGO_TARGET_DIR="$wasm_target_dir" \
     "$wasm_cargo" build "${wasm_flags[@]}" --locked --profile wasm --target wasm32-wasip1 --lib \
     "${filters[@]/#/--package=}"
 
-mkdir -p dist
+mkdir -p dist/kong
 for filter in "${filters[@]}"; do
     name=${filter//-/_}
     built=$wasm_target_dir/wasm32-wasip1/wasm/$name.wasm
-    key=$wasm_target_dir/wasm32-wasip1/wasm/$name.key
-    now="$(sha256sum <"$built") $(sha256sum <tools/wasm.sh) $(wasm-opt --version)"
-    if [ ! -f "dist/$name.wasm" ] || [ "$now $(sha256sum <"dist/$name.wasm")" != "$(cat "$key" 2>/dev/null)" ]; then
-        wasm-opt "${optimise[@]}" "$built" -o "dist/$name.wasm"
-        echo "$now $(sha256sum <"dist/$name.wasm")" >"$key"
+    made_of="$(cat "$built" tools/wasm.sh tools/lean.mjs | sha256sum) $(wasm-opt --version)"
+    stamp=$wasm_target_dir/wasm32-wasip1/wasm/$name.stamp
+    outputs=("dist/$name.wasm" "dist/kong/$name.wasm")
+    if [ "$made_of $(sha256sum "${outputs[@]}" 2>/dev/null)" != "$(cat "$stamp" 2>/dev/null)" ]; then
+        wasm-opt "${optimise[@]}" "$built" -o "dist/kong/$name.wasm"
+        node tools/lean.mjs "dist/kong/$name.wasm" "dist/$name.wasm"
+        echo "$made_of $(sha256sum "${outputs[@]}")" >"$stamp"
     fi
     printf '%9s bytes  dist/%s.wasm\n' "$(stat -c %s "dist/$name.wasm")" "$name"
 done
