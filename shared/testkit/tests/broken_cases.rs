@@ -1,6 +1,6 @@
 //! Cases must be able to fail: each of these is wrong about the policy, and must be found out.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod toy;
 
