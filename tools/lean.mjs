@@ -13,7 +13,7 @@ if (!output) {
 
 const EXPORT = 7, CODE = 10;
 const FUNCTION = 0;
-const I32_CONST = 0x41, END = 0x0b;
+const NOP = 0x01, I32_CONST = 0x41, END = 0x0b;
 
 class Reader {
     constructor(bytes) {
@@ -71,6 +71,7 @@ for (let index = 0; index < count; index += 1) {
     const body = new Reader(codes.take(codes.number()));
     if (body.number() !== 0) continue;
     let op = body.byte();
+    while (op === NOP) op = body.byte();
     if (op === I32_CONST) {
         body.number();
         op = body.byte();
