@@ -56,6 +56,7 @@ struct Raw {
     budget_ms: u64,
     max_body_bytes: usize,
     max_in_flight: usize,
+    request_timeout_ms: u64,
     drain_ms: u64,
     log: String,
     embedded: RawEmbedded,
@@ -121,6 +122,7 @@ impl Default for Raw {
             budget_ms: 50,
             max_body_bytes: 262_144,
             max_in_flight: 4_096,
+            request_timeout_ms: 2_000,
             drain_ms: 5_000,
             log: "info".to_owned(),
             embedded: RawEmbedded::default(),
@@ -186,6 +188,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// Requests served at a time, and keys waiting at the store at a time.
     pub max_in_flight: usize,
+    /// Time for a request, its body included.
+    pub request_timeout: Duration,
     /// Time for open requests to end after SIGTERM.
     pub drain: Duration,
     /// Filter of the log, as `tracing-subscriber` reads it.
@@ -277,6 +281,7 @@ impl Raw {
         problems.within("budget_ms", self.budget_ms, 1, 10_000);
         problems.within("max_body_bytes", self.max_body_bytes, 1_024, 16_777_216);
         problems.within("max_in_flight", self.max_in_flight, 64, 1_000_000);
+        problems.within("request_timeout_ms", self.request_timeout_ms, 10, 60_000);
         problems.within("drain_ms", self.drain_ms, 0, 600_000);
         problems.within("embedded.max_keys", self.embedded.max_keys, 16, 100_000_000);
         self.adaptive.check(&mut problems);
@@ -304,6 +309,7 @@ impl Raw {
                 budget,
                 max_body_bytes: self.max_body_bytes,
                 max_in_flight: self.max_in_flight,
+                request_timeout: Duration::from_millis(self.request_timeout_ms),
                 drain: Duration::from_millis(self.drain_ms),
                 log: self.log,
                 store,

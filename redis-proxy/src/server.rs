@@ -61,7 +61,7 @@ async fn serve(
         tracing::info!("draining");
         drop(stopping);
     };
-    let service = router(state, config.max_body_bytes);
+    let service = router(state, config);
     let server = axum::serve(listener, service).with_graceful_shutdown(graceful);
     let server = async move { server.await };
     let patience = async {

@@ -22,6 +22,8 @@ use crate::{bucket::Rule, key, store::Ask};
         (status = 200, body = AcquireReply, description = "At least one key was decided"),
         (status = 400, body = Problem, content_type = "application/problem+json",
          description = "`bad_body`, `bad_key`, `bad_batch`"),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+         description = "`request_timeout`"),
         (status = 413, body = Problem, content_type = "application/problem+json",
          description = "`body_too_large`"),
         (status = 415, body = Problem, content_type = "application/problem+json",

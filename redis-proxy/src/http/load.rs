@@ -18,6 +18,8 @@ use super::{
         (status = 200, body = LoadReply, description = "The factors of now; empty when off"),
         (status = 400, body = Problem, content_type = "application/problem+json",
          description = "`bad_body`, `bad_report`"),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+         description = "`request_timeout`"),
         (status = 413, body = Problem, content_type = "application/problem+json",
          description = "`body_too_large`"),
         (status = 415, body = Problem, content_type = "application/problem+json",

@@ -13,9 +13,11 @@ use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
+    middleware::{Next, from_fn},
+    response::IntoResponse as _,
     routing::{get, post},
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use wire::{limits::ACQUIRE_PATH, load::LOAD_PATH, tiers::TIERS_PATH};
 
 pub use openapi::document;
@@ -90,7 +92,14 @@ impl State {
 }
 
 /// The routes.
-pub fn router(state: Arc<State>, max_body_bytes: usize) -> Router {
+pub fn router(state: Arc<State>, config: &Config) -> Router {
+    let patience = config.request_timeout;
+    let in_time = move |request, next: Next| async move {
+        match timeout(patience, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => problem::too_slow().into_response(),
+        }
+    };
     Router::new()
         .route(ACQUIRE_PATH, post(limits::acquire))
         .route(LOAD_PATH, post(load::report))
@@ -101,6 +110,7 @@ pub fn router(state: Arc<State>, max_body_bytes: usize) -> Router {
         .route("/openapi.json", get(openapi::serve))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(DefaultBodyLimit::max(config.max_body_bytes))
+        .layer(from_fn(in_time))
         .with_state(state)
 }

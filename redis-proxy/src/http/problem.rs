@@ -107,6 +107,12 @@ pub async fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", "no such path")
 }
 
+/// The request took too long, mostly to send its body.
+pub fn too_slow() -> Problem {
+    let detail = "the request did not end in time";
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+}
+
 /// No such method on this path.
 pub async fn method_not_allowed() -> Problem {
     Problem::new(

@@ -1,10 +1,16 @@
 //! Tests over whole stores and the whole service. Redis and TLS are real; `redis-server` must be installed.
 #![allow(
     clippy::arithmetic_side_effects,
-    reason = "tests may overflow and fail"
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
 )]
 
 mod bucket_model;
+mod chaos;
 mod contract;
 mod redis_server;
 mod scripts;
+mod service;

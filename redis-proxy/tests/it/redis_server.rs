@@ -170,10 +170,6 @@ impl RedisServer {
     pub fn settings(&self) -> Settings {
         settings(vec![self.port], self.options, None)
     }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 impl Drop for RedisServer {

@@ -189,7 +189,7 @@ fn state_is_forgotten_when_it_no_longer_matters() {
         back: GiveBack::default(),
     };
     let run = |key: &str, script: &Script, rule: &Rule| {
-        let mut list = vec!["EVAL", script.text(), "1", key].join("\u{1}");
+        let mut list = ["EVAL", script.text(), "1", key].join("\u{1}");
         for argument in arguments(rule, &call, 0) {
             list.push_str(&format!("\u{1}{argument}"));
         }
