@@ -3,6 +3,8 @@
 #
 #   dist/<name>.wasm       without the callbacks that do nothing, for Envoy
 #   dist/kong/<name>.wasm  the same code with them, for Kong, which dies where one is missing
+#
+# usage: wasm.sh [filter]…
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/say.sh
@@ -13,15 +15,17 @@ choose_toolchain wasm32-wasip1
 optimise=(-O3 --enable-bulk-memory --enable-sign-ext --enable-nontrapping-float-to-int
     --enable-mutable-globals --enable-multivalue --enable-reference-types --enable-simd)
 
-filters=()
-for manifest in filters/*/Cargo.toml; do
-    if grep -q cdylib "$manifest"; then
-        filters+=("$(basename "$(dirname "$manifest")")")
-    fi
-done
+filters=("$@")
+if [ $# = 0 ]; then
+    for manifest in filters/*/Cargo.toml; do
+        if grep -q cdylib "$manifest"; then
+            filters+=("$(basename "$(dirname "$manifest")")")
+        fi
+    done
+fi
 [ ${#filters[@]} -gt 0 ] || die "no filter in filters/"
 
-say "building ${#filters[@]} filters with the compiler of $wasm_toolchain"
+say "building for the gateways: ${filters[*]}, with the compiler of $wasm_toolchain"
 registry=${CARGO_HOME:-$HOME/.cargo}/registry/src
 env "${wasm_env[@]}" CARGO_TARGET_DIR="$wasm_target_dir" \
     RUSTFLAGS="$wasm_rustflags --remap-path-prefix=$registry=/cargo --remap-path-prefix=$PWD=/src" \

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Makes a filter from the template in a copy of this tree, with no edit elsewhere, and takes it
+# through everything: native tests, WebAssembly, exports, Envoy. Needs what `make test` needs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/say.sh
+
+passed=0 failed=0
+# check <what> <command>…
+check() {
+    local what=$1
+    shift
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        echo "failed: $what"
+        failed=$((failed + 1))
+    fi
+}
+
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+copy=$target/new-test
+rm -rf "$copy"
+mkdir -p "$copy"
+git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} find {} -maxdepth 0 -type f -print0 |
+    xargs -0 cp --parents -t "$copy"
+ln -s "$PWD/.tools" "$copy/.tools"
+cd "$copy"
+export CARGO_TARGET_DIR=$target WASM_TOOLCHAIN COVERAGE=0
+
+refuses() {
+    local before after
+    before=$(ls -A filters)
+    if tools/new.sh "$1" 2>refusal; then
+        return 1
+    fi
+    after=$(ls -A filters)
+    [ "$before" = "$after" ] && grep -q '^error: ' refusal
+}
+for bad in '' Auth auth 'a b' a_b a- -a 1a 'a/b' ../a util test serde match "$(printf 'a%.0s' {1..41})"; do
+    check "refuses the name '$bad'" refuses "$bad"
+done
+
+filter=gate-of-2-words
+artifact=gate_of_2_words
+before=$(find . -path ./filters/$filter -prune -o -type f ! -name Cargo.lock -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+check "makes $filter" tools/new.sh "$filter"
+after=$(find . -path ./filters/$filter -prune -o -type f ! -name Cargo.lock -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+check "edits nothing else" [ "$before" = "$after" ]
+check "is formatted" cargo fmt --check --package "$filter"
+check "builds" tools/wasm.sh "$filter"
+check "exports what its list says" node tools/abi.mjs check
+check "passes its own tests" cargo nextest run --locked --cargo-profile ci --profile ci --package "$filter" --package envoy-test \
+    -E "package($filter)"
+check "passes its cases in Envoy" cargo nextest run --locked --cargo-profile ci --profile ci --package "$filter" --package envoy-test \
+    -E "package(envoy-test) & test(/^$artifact::/)"
+echo "new: $passed passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]
