@@ -35,6 +35,7 @@ pub struct Raw {
     pub failures: Option<RawFailures>,
     /// Peers whose `X-Forwarded-For` is believed, as CIDRs.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub trusted_proxies: Vec<IpNet>,
     /// Further request headers that only the gateway may set; a client's own are removed on every
     /// route. Injected headers are always among them.
@@ -82,10 +83,10 @@ pub struct RawProvider {
     pub max_token_bytes: usize,
 }
 
-/// One place of a token; exactly one of `header`, `query`, `cookie`.
+/// One place of a token: exactly one of `header`, `query`, `cookie`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 pub struct RawSource {
     /// A request header.
     pub header: Option<String>,
@@ -212,7 +213,11 @@ pub struct RawFailures {
 /// Who checks signatures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(inline)
+)]
 pub enum RawCrypto {
     #[default]
     Auto,

@@ -49,10 +49,10 @@ pub struct GuardConfig {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 pub enum OnFault {
-    /// Refuse it with 503 `filter_fault`.
+    /// Refuses it with 503 `filter_fault`.
     #[default]
     Deny,
-    /// Pass it on.
+    /// Passes it on.
     Allow,
 }
 

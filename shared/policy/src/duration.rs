@@ -52,6 +52,27 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// As it is written.
+#[cfg(feature = "schema")]
+impl serde::Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let millis = self.0.as_millis();
+        let (unit, size) = [
+            ("d", 86_400_000),
+            ("h", 3_600_000),
+            ("m", 60_000),
+            ("s", 1_000),
+        ]
+        .into_iter()
+        .find(|(_, size)| millis >= *size && millis.is_multiple_of(*size))
+        .unwrap_or(if millis == 0 { ("s", 1_000) } else { ("ms", 1) });
+        serializer.collect_str(&format_args!(
+            "{}{unit}",
+            millis.checked_div(size).unwrap_or(0)
+        ))
+    }
+}
+
 #[cfg(feature = "schema")]
 impl schemars::JsonSchema for Span {
     fn schema_name() -> std::borrow::Cow<'static, str> {

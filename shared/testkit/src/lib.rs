@@ -22,6 +22,7 @@ pub mod fault;
 pub mod gateway;
 pub mod mint;
 pub mod native_crypto;
+pub mod options;
 pub mod problem;
 pub mod request;
 pub mod upstream;
