@@ -268,6 +268,16 @@ mod tests {
     }
 
     #[test]
+    fn tokens_that_share_a_slot_all_wait_for_the_last_of_them() {
+        let (limit, mut state) = (WindowLimit::new(100, 64_000), Window::new(0));
+        assert_eq!(state.acquire(&limit, 0, 1, NOTHING).granted, 1);
+        assert_eq!(state.acquire(&limit, 900_000, 99, NOTHING).granted, 99);
+        assert_eq!(state.slots().len(), 1);
+        assert_eq!(state.acquire(&limit, 65_100_000 - 1, 100, NOTHING).granted, 0);
+        assert_eq!(state.acquire(&limit, 65_100_000, 100, NOTHING).granted, 100);
+    }
+
+    #[test]
     fn a_lowered_count_waits_for_enough_to_come_back() {
         let mut state = Window::new(0);
         for i in 0..5 {
