@@ -273,7 +273,10 @@ mod tests {
         assert_eq!(state.acquire(&limit, 0, 1, NOTHING).granted, 1);
         assert_eq!(state.acquire(&limit, 900_000, 99, NOTHING).granted, 99);
         assert_eq!(state.slots().len(), 1);
-        assert_eq!(state.acquire(&limit, 65_100_000 - 1, 100, NOTHING).granted, 0);
+        assert_eq!(
+            state.acquire(&limit, 65_100_000 - 1, 100, NOTHING).granted,
+            0
+        );
         assert_eq!(state.acquire(&limit, 65_100_000, 100, NOTHING).granted, 100);
     }
 

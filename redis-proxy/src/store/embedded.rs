@@ -233,3 +233,67 @@ impl Store for Embedded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::bucket::Rule;
+    use wire::limits::{GiveBack, Limit};
+
+    fn ask(name: &str) -> Ask {
+        let rule = Rule::new(&Limit::window(1, 1_000));
+        Ask {
+            name: name.into(),
+            rule,
+            want: 1,
+            give_back: GiveBack::default(),
+        }
+    }
+
+    fn store(max_keys: usize) -> (Embedded, Arc<AtomicU64>) {
+        let now = Arc::new(AtomicU64::new(1_000_000));
+        let clock = Arc::clone(&now);
+        let clock: Clock = Arc::new(move || clock.load(Ordering::Relaxed));
+        (
+            Embedded::in_memory(max_keys, Duration::from_secs(1), clock),
+            now,
+        )
+    }
+
+    #[tokio::test]
+    async fn a_full_store_refuses_new_keys_keeps_the_old_and_makes_room_in_time() {
+        let (store, now) = store(160);
+        let asks: Vec<_> = (0..1_000).map(|i| ask(&format!("k{i}"))).collect();
+        let first = store.acquire(&asks).await;
+        let full = first
+            .iter()
+            .filter(|outcome| **outcome == Err(Failure::StoreFull))
+            .count();
+        assert!((840..1_000).contains(&full), "{full}");
+        assert!(store.health().keys <= 160);
+        for (ask, outcome) in asks
+            .iter()
+            .zip(&first)
+            .filter(|(_, outcome)| outcome.is_ok())
+        {
+            assert_eq!(outcome.unwrap().granted, 1);
+            let again = store.acquire(std::slice::from_ref(ask)).await;
+            assert_eq!(again[0].unwrap().granted, 0, "not forgotten");
+        }
+        now.fetch_add(1_200_000, Ordering::Relaxed);
+        assert_eq!(store.acquire(&[ask("new")]).await[0].unwrap().granted, 1);
+    }
+
+    #[tokio::test]
+    async fn keys_leave_memory_when_they_no_longer_matter() {
+        let (store, now) = store(1_000);
+        store.acquire(&[ask("a"), ask("b")]).await;
+        store.sweep();
+        assert_eq!(store.health().keys, 2);
+        now.fetch_add(1_200_000, Ordering::Relaxed);
+        store.sweep();
+        assert_eq!(store.health().keys, 0);
+    }
+}

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, TableDefinition};
 use tokio::sync::oneshot;
 use wire::limits::Failure;
 
@@ -214,18 +214,53 @@ fn decode(name: &str, words: &[u64]) -> Option<Record> {
     })
 }
 
-/// Reads a file no writer has open: for tests and for looking into one.
-///
-/// # Errors
-/// The file cannot be opened or is damaged.
-pub fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
-    let database = Database::open(path)?;
-    let read = database.begin_read()?;
-    let table = read.open_table(WINDOWS)?;
-    let mut records = Vec::new();
-    for entry in table.iter()? {
-        let (name, words) = entry?;
-        records.extend(decode(name.value(), &words.value()));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::window::WindowLimit;
+    use wire::limits::GiveBack;
+
+    #[tokio::test]
+    async fn what_is_acknowledged_is_on_disk_and_what_is_over_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.redb");
+        let limit = WindowLimit::new(5, 60_000);
+        let mut window = Window::new(1_000);
+        window.acquire(&limit, 1_000, 3, GiveBack::default());
+        window.acquire(&limit, 9_000, 1, GiveBack::default());
+
+        let (journal, records) = Journal::open(&path, 0).unwrap();
+        assert_eq!(records, []);
+        journal.put("kept", 100, &window).unwrap().await.unwrap();
+        journal.put("over", 50, &window).unwrap().await.unwrap();
+        journal
+            .put("forgotten", 100, &window)
+            .unwrap()
+            .await
+            .unwrap();
+        journal.forget("forgotten");
+        journal.put("last", 100, &window).unwrap().await.unwrap();
+        assert!(journal.is_alive());
+        drop(journal);
+
+        let reopened = (0..100).find_map(|_| {
+            // the writer lets go of the file a moment after the journal is dropped
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            Journal::open(&path, 50).ok()
+        });
+        let record = |name: &str| Record {
+            name: name.into(),
+            until: 100,
+            window: window.clone(),
+        };
+        assert_eq!(reopened.unwrap().1, [record("kept"), record("last")]);
     }
-    Ok(records)
+
+    #[test]
+    fn damaged_records_are_dropped() {
+        assert_eq!(decode("x", &[]), None);
+        assert_eq!(decode("x", &[1]), None);
+        assert_eq!(decode("x", &[1, 2, 3]), None);
+        assert!(decode("x", &[1, 2, 3, 4, 5]).is_some());
+    }
 }

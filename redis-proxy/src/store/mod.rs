@@ -1,4 +1,4 @@
-//! Where tokens live. One trait, three backends, one contract (`contract.rs` in the tests).
+//! Where tokens live. One trait, three backends, one contract (`tests/it/contract.rs`).
 
 pub mod embedded;
 pub mod journal;
@@ -27,7 +27,7 @@ pub type Outcome = Result<Decision, Failure>;
 
 /// A place that keeps tokens.
 ///
-/// What each must do, and `tests/contract.rs` asserts of all:
+/// What each must do, and `tests/it/contract.rs` asserts of all:
 /// - each key atomically, on the store's own clock, as [`wire::limits`] promises;
 /// - exactly one outcome per ask, in order, each by itself: one failing key fails no other;
 /// - back within the budget it was made with, whatever happens;
