@@ -7,12 +7,12 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
-/// The path without query and fragment, with percent-encoded unreserved characters decoded
+/// The path without query, with percent-encoded unreserved characters decoded
 /// (RFC 3986 section 6.2.2.2). Refused: what does not start with `/` (but for `*`), empty segments
-/// (`//`), dot segments, encoded or bare backslashes, encoded slashes and percent signs, control
+/// (`//`), dot segments, fragments, encoded or bare backslashes, encoded slashes and percent signs, control
 /// characters, broken percent-encodings.
 pub fn canonical(path_and_query: &str) -> Result<String, Ambiguous> {
-    let path = path_and_query.split(['?', '#']).next().unwrap_or_default();
+    let path = path_and_query.split('?').next().unwrap_or_default();
     if path == "*" {
         return Ok(path.to_owned());
     }
@@ -55,7 +55,7 @@ fn decode(path: &str) -> Result<String, Ambiguous> {
                     }
                 }
             }
-            '\\' | '\0'..='\x1f' | '\x7f' => return Err(Ambiguous),
+            '#' | '\\' | '\0'..='\x1f' | '\x7f' => return Err(Ambiguous),
             c => out.push(c),
         }
     }
@@ -120,6 +120,7 @@ mod tests {
             "/v1/..;x/admin",
             "/v1/%252e",
             "/a\u{1}",
+            "/v1#/../admin",
         ] {
             assert_eq!(canonical(path), Err(Ambiguous), "{path}");
         }
