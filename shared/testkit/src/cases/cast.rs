@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use policy::Time;
 use serde_json::Value;
 
-use super::file::{CaseFile, Change, KeySpec};
+use super::file::{CaseFile, Change};
 use crate::auth_service::ApiKey;
 use crate::mint::{Alg, Key, unb64};
 use crate::world::World;
@@ -14,7 +14,8 @@ use crate::world::World;
 /// Who plays in a case.
 pub struct Cast<'a> {
     file: &'a CaseFile,
-    keys: BTreeMap<String, Key>,
+    /// Which of the RSA keys each one is. Keys are made when they are needed: that takes a while.
+    rsa_numbers: BTreeMap<&'a str, usize>,
     api_keys: BTreeMap<String, ApiKey>,
     /// What configurations call the services.
     places: BTreeMap<String, String>,
@@ -25,10 +26,14 @@ pub struct Cast<'a> {
 
 impl<'a> Cast<'a> {
     pub fn new(file: &'a CaseFile) -> Result<Self, String> {
-        let mut rsa_keys = 0;
-        let mut keys = BTreeMap::new();
+        let mut rsa_numbers = BTreeMap::new();
         for (name, spec) in &file.keys {
-            keys.insert(name.clone(), key(name, spec, &mut rsa_keys)?);
+            if spec.alg == Alg::RS256 && !spec.weak {
+                if spec.d.is_some() {
+                    return Err(format!("keys.{name}: RSA keys are not given by d"));
+                }
+                rsa_numbers.insert(name.as_str(), rsa_numbers.len());
+            }
         }
         let api_keys = file
             .api_keys
@@ -48,7 +53,7 @@ impl<'a> Cast<'a> {
             .collect();
         Ok(Self {
             file,
-            keys,
+            rsa_numbers,
             api_keys,
             places: BTreeMap::new(),
             minted: RefCell::default(),
@@ -77,7 +82,7 @@ impl<'a> Cast<'a> {
         for (path, entries) in &change.jwks {
             let keys = entries
                 .iter()
-                .map(|entry| entry.render(|name| self.keys.get(name).cloned()))
+                .map(|entry| entry.render(|name| self.key(name)))
                 .collect::<Result<Vec<_>, _>>()?;
             let document = serde_json::json!({ "keys": keys }).to_string();
             world.auth.publish_document(path, document);
@@ -162,12 +167,28 @@ impl<'a> Cast<'a> {
         if let Some(minted) = self.minted.borrow().get(&id) {
             return Ok(minted.clone());
         }
-        let expand = |text: &str| Ok(text.replace("${n}", &n.to_string()));
+        let expand = |text: &str| match text.contains("${token.") {
+            true => Err("a token cannot hold another one".to_owned()),
+            false => self.expand(text, n, now),
+        };
         let token = recipe
-            .mint(now, |key| self.keys.get(key).cloned(), expand)
+            .mint(now, |key| self.key(key), expand)
             .map_err(|e| format!("tokens.{name}: {e}"))?;
         self.minted.borrow_mut().insert(id, token.clone());
         Ok(token)
+    }
+
+    fn key(&self, name: &str) -> Option<Key> {
+        let spec = self.file.keys.get(name)?;
+        let kid = spec.kid.as_deref().unwrap_or(name);
+        Some(match (spec.alg, &spec.d) {
+            (Alg::RS256, _) if spec.weak => Key::weak_rsa(kid),
+            (Alg::RS256, _) => Key::rsa(kid, *self.rsa_numbers.get(name)?),
+            (Alg::ES256, Some(d)) => Key::p256_from(kid, &unb64(d)),
+            (Alg::ES256, None) => Key::p256(kid, name),
+            (Alg::EdDSA, Some(d)) => Key::ed25519_from(kid, &unb64(d)),
+            (Alg::EdDSA, None) => Key::ed25519(kid, name),
+        })
     }
 
     pub fn api_key(&self, name: &str) -> Result<&ApiKey, String> {
@@ -217,23 +238,6 @@ impl<'a> Cast<'a> {
     pub fn raw_api_keys(&self) -> Vec<String> {
         self.api_keys.values().map(|key| key.key.clone()).collect()
     }
-}
-
-fn key(name: &str, spec: &KeySpec, rsa_keys: &mut usize) -> Result<Key, String> {
-    let kid = spec.kid.as_deref().unwrap_or(name);
-    Ok(match (spec.alg, &spec.d) {
-        (Alg::RS256, Some(_)) => return Err(format!("keys.{name}: RSA keys are not given by d")),
-        (Alg::RS256, None) if spec.weak => Key::weak_rsa(kid),
-        (Alg::RS256, None) => {
-            let number = *rsa_keys;
-            *rsa_keys += 1;
-            Key::rsa(kid, number)
-        }
-        (Alg::ES256, Some(d)) => Key::p256_from(kid, &unb64(d)),
-        (Alg::ES256, None) => Key::p256(kid, name),
-        (Alg::EdDSA, Some(d)) => Key::ed25519_from(kid, &unb64(d)),
-        (Alg::EdDSA, None) => Key::ed25519(kid, name),
-    })
 }
 
 /// `\xff` becomes a byte, `\\` a backslash; the rest stays as it is.

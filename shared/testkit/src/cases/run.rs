@@ -195,15 +195,8 @@ impl<'a> Run<'a> {
             Some(expect) => expect.faults(request, exchange),
             None => Vec::new(),
         };
-        if exchange.upstream.is_none() {
-            // A refusal repeats nothing secret.
-            for secret in self.cast.credentials() {
-                let found =
-                    |bytes: &[u8]| bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
-                if found(&exchange.body) || exchange.headers.iter().any(|(_, v)| found(v)) {
-                    faults.push("the refusal repeats a credential".into());
-                }
-            }
+        if exchange.upstream.is_none() && repeats_a_credential(request, exchange) {
+            faults.push("the refusal repeats a credential".into());
         }
         if faults.is_empty() {
             return Ok(());
@@ -356,6 +349,30 @@ impl<'a> Run<'a> {
 struct Snapshot {
     calls: BTreeMap<String, u64>,
     metrics: BTreeMap<String, u64>,
+}
+
+/// Whether a refusal holds anything long that the request said, but for its id.
+fn repeats_a_credential(request: &Request, exchange: &Exchange) -> bool {
+    const WORTH_HIDING: usize = 16;
+    let said = request
+        .headers
+        .iter()
+        .filter(|(name, _)| !name.eq_ignore_ascii_case(b"x-request-id"))
+        .map(|(_, value)| value)
+        .chain([&request.path])
+        .flat_map(|value| value.split(|byte| b" =;,&".contains(byte)))
+        .filter(|part| part.len() >= WORTH_HIDING);
+    let answered: Vec<&[u8]> = exchange
+        .headers
+        .iter()
+        .map(|(_, value)| value.as_slice())
+        .chain([exchange.body.as_slice()])
+        .collect();
+    said.into_iter().any(|part| {
+        answered
+            .iter()
+            .any(|bytes| bytes.windows(part.len()).any(|window| window == part))
+    })
 }
 
 /// Every expected part is in a line. In this process there are no other lines.
