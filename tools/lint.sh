@@ -1,67 +1,83 @@
 #!/usr/bin/env bash
-# Everything that can be said about the sources without running them.
+# Everything that can be said about the sources without running them. All parts run, whatever fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/say.sh
 . tools/toolchain.sh
 
-say "format"
-cargo fmt --all --check
-find tools/new-filter -name '*.rs' -exec rustfmt --edition 2024 --check {} +
-
-say "names and borders"
-problems=$(mktemp)
-trap 'rm -f "$problems"' EXIT
-# found <what is wrong> <command that prints what it found>…
-found() {
-    local why=$1 lines
+failed=()
+# part <name> <command>…
+part() {
+    local name=$1
     shift
-    lines=$("$@" || true)
-    [ -z "$lines" ] || printf '%s:\n%s\n' "$why" "$lines" | tee -a "$problems" >&2
+    say "$name"
+    "$@" || failed+=("$name")
 }
-tracked() {
-    git ls-files --cached --others --exclude-standard "$@"
+
+# absent <why> <command that prints what is wrong>…
+absent() {
+    local lines
+    lines=$("${@:2}" || true)
+    [ -z "$lines" ] || { printf '%s:\n%s\n' "$1" "$lines" && return 1; }
 }
-banned_names() {
-    tracked | grep -E '(^|/)(utils?|common|helpers?|managers?|misc)(\.[a-z]+)?(/|$)'
-}
-raw_abi() {
-    tracked '*.rs' '*/Cargo.toml' | grep -v '^shared/host/' | xargs -r grep -nE \
-        'proxy[-_]wasm *[:=]|proxy[-_]wasm::|wasm_import_module|extern "C"|fn proxy_on_'
-}
-machine_paths() {
-    tracked | grep -vE '^(Cargo.lock|LICENSE)$' | xargs -r grep -InE '(^|[^A-Za-z0-9_.*~}/-])/(root|Users|home/[a-z]+)/[A-Za-z.]'
-}
-incomplete_filters() {
-    local filter file
-    for filter in filters/*/Cargo.toml; do
-        for file in src/lib.rs src/config.rs cases.toml tests/cases.rs abi.txt README.md; do
-            [ -e "${filter%/Cargo.toml}/$file" ] || echo "${filter%/Cargo.toml}/$file"
-        done
+
+# Files of this tree, also those not committed yet.
+files() {
+    git ls-files --cached --others --exclude-standard -- "$@" | while read -r file; do
+        [ ! -f "$file" ] || echo "$file"
     done
 }
-found "names that say nothing" banned_names
-found "the Proxy-Wasm ABI outside of shared/host" raw_abi
-found "paths of one machine" machine_paths
-found "filters without a file they need" incomplete_filters
-[ ! -s "$problems" ] || die "see above"
 
-say "shell scripts"
-shellcheck -x tools/*.sh .ci/run
+format() {
+    cargo fmt --all --check
+    files 'tools/new-filter/*.rs' | xargs rustfmt --edition 2024 --check
+}
 
-say "clippy"
-cargo clippy --locked --workspace --all-targets -- -D warnings
+banned_names() {
+    files | grep -E '(^|/)(utils?|common|helpers?|managers?|misc)(\.[a-z]+)?(/|$)'
+}
 
-say "clippy of what runs in the gateway"
-wasm_crates=(--package=host)
-for manifest in filters/*/Cargo.toml; do
-    wasm_crates+=("--package=$(basename "$(dirname "$manifest")")")
-done
-if rustup_has wasm32-wasip1; then
-    cargo clippy --locked --target wasm32-wasip1 --lib "${wasm_crates[@]}" -- -D warnings
-else
-    echo "skipped: this compiler has no wasm32-wasip1, and Debian's has no clippy"
-fi
+raw_abi() {
+    files '*.rs' '*/Cargo.toml' | grep -v '^shared/host/' | xargs grep -nE \
+        '^ *proxy-wasm|proxy_wasm|wasm_import_module|extern "C"|fn proxy_on_'
+}
 
-say "licences, bans, sources"
-cargo deny --locked --log-level error check licenses bans sources
+machine_paths() {
+    files | grep -vE '^(Cargo\.lock|LICENSE)$' |
+        xargs grep -InE '(^|[[:space:]"'\''`=:(])/(root|Users|home/[a-z]+)/[A-Za-z.]'
+}
+
+missing_files() {
+    local filter file
+    for filter in filters/*/Cargo.toml; do
+        filter=${filter%/Cargo.toml}
+        for file in src/lib.rs src/config.rs tests/cases.rs cases.toml abi.txt README.md; do
+            [ -e "$filter/$file" ] || echo "$filter/$file is missing"
+        done
+        grep -q '^\[\[case\]\]' "$filter/cases.toml" || echo "$filter/cases.toml has no case"
+    done
+}
+
+gateway_clippy() {
+    if ! rustup_has wasm32-wasip1; then
+        echo "skipped: this compiler has no wasm32-wasip1, and Debian's has no clippy"
+        return
+    fi
+    local manifest packages=(--package=host)
+    for manifest in filters/*/Cargo.toml; do
+        packages+=("--package=$(basename "$(dirname "$manifest")")")
+    done
+    cargo clippy --locked --profile ci --target wasm32-wasip1 --lib "${packages[@]}" -- -D warnings
+}
+
+part "format" format
+part "names" absent "names that say nothing" banned_names
+part "borders" absent "the Proxy-Wasm ABI outside of shared/host" raw_abi
+part "paths" absent "paths of one machine" machine_paths
+part "filters" absent "filters lack what they need" missing_files
+part "shell" shellcheck -x tools/*.sh .ci/run
+part "clippy" cargo clippy --locked --profile ci --workspace --all-targets -- -D warnings
+part "clippy of what runs in a gateway" gateway_clippy
+part "licences, bans, sources" cargo deny --locked --log-level warn check licenses bans sources
+
+[ ${#failed[@]} = 0 ] || die "not clean: $(printf '%s; ' "${failed[@]}")"
