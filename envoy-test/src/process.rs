@@ -49,6 +49,18 @@ impl Envoy {
         listeners: &[Listener],
         workers: u32,
     ) -> Result<(Self, Result<(), Rejected>), String> {
+        Self::start_with(clusters, &bootstrap::listeners(1, listeners), workers)
+    }
+
+    /// The same with a document of listeners that the caller made, with routes of its own.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub fn start_with(
+        clusters: &BTreeMap<String, SocketAddr>,
+        listeners: &Value,
+        workers: u32,
+    ) -> Result<(Self, Result<(), Rejected>), String> {
         let binary = artifacts::envoy()?;
         let directory = tempfile::Builder::new()
             .prefix("portcullis-envoy-")
@@ -58,7 +70,7 @@ impl Envoy {
         let write = |name: &str, value: &Value| {
             fs::write(path(name), value.to_string()).map_err(|e| format!("{name}: {e}"))
         };
-        write("listeners.json", &bootstrap::listeners(1, listeners))?;
+        write("listeners.json", listeners)?;
         write(
             "bootstrap.json",
             &bootstrap::bootstrap(clusters, &path("listeners.json")),
