@@ -19,7 +19,7 @@ choose_toolchain() {
     local target=$1
     wasm_toolchain=${WASM_TOOLCHAIN:-}
     if [ -z "$wasm_toolchain" ]; then
-        if rustup_has "$target" || rustup target add "$target" >&2; then
+        if rustup_has "$target" || timeout 300 rustup target add "$target" >&2; then
             wasm_toolchain=rustup
         else
             say "rustup could not fetch $target: taking Debian's compiler"
