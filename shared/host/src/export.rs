@@ -20,7 +20,7 @@ pub fn allocate(size: usize) -> *mut u8 {
 /// ```
 ///
 /// The words after the policy are its [`Policy::PHASES`](policy::Policy::PHASES): `callouts`,
-/// `tick`, `request_body`, `response`. A list that differs from `PHASES` does not compile.
+/// `tick`, `request_body`, `response`, `response_status`. A list that differs from `PHASES` does not compile.
 ///
 /// Callbacks that the policy does not need do nothing, and are there for Kong alone, which calls
 /// them without asking and dies where one is missing. In Envoy each would cost every request a
@@ -113,7 +113,8 @@ macro_rules! main {
 
         #[unsafe(no_mangle)]
         pub extern "C" fn proxy_on_response_headers(context: u32, _: usize, _: bool) -> u32 {
-            if <$policy as ::policy::Policy>::PHASES.has($crate::Phases::RESPONSE) {
+            let phases = <$policy as ::policy::Policy>::PHASES;
+            if phases.has($crate::Phases::RESPONSE) || phases.has($crate::Phases::RESPONSE_STATUS) {
                 VM.with(|vm| vm.on_response_headers(context))
             } else {
                 0
@@ -127,6 +128,7 @@ macro_rules! main {
     (@set tick) => { $crate::Phases::TICK };
     (@set request_body) => { $crate::Phases::REQUEST_BODY };
     (@set response) => { $crate::Phases::RESPONSE };
+    (@set response_status) => { $crate::Phases::RESPONSE_STATUS };
 
     (@export callouts) => {
         #[unsafe(no_mangle)]
@@ -148,4 +150,5 @@ macro_rules! main {
     };
     (@export request_body) => {};
     (@export response) => {};
+    (@export response_status) => {};
 }

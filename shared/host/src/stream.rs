@@ -116,13 +116,18 @@ impl<P: Policy> Stream<P> {
     }
 
     pub fn on_response_headers(&mut self) {
-        if self.waits == Waits::Answered {
+        if self.waits == Waits::Answered || !self.guard.watches_response() {
             return;
         }
-        let Some(response) = abi::header_map(Map::Response)
-            .ok()
-            .and_then(Head::from_wire)
-        else {
+        let response = if P::PHASES.has(Phases::RESPONSE) {
+            abi::header_map(Map::Response)
+                .ok()
+                .and_then(Head::from_wire)
+        } else {
+            let status = abi::header(Map::Response, ":status").ok().flatten();
+            status.map(|status| [(":status", status)].into_iter().collect())
+        };
+        let Some(response) = response else {
             return;
         };
         self.seen = now();

@@ -83,6 +83,12 @@ impl<P: Policy> Guard<P> {
         }
     }
 
+    /// Whether the response matters to the policy.
+    #[must_use]
+    pub fn watches_response(&self) -> bool {
+        self.policy.watches_response()
+    }
+
     /// The response is about to leave.
     pub fn on_response(&mut self, response: &Head, lent: Lent<'_, P>) {
         let mut cx = lent.cx();

@@ -69,8 +69,14 @@ pub trait Policy: Sized + 'static {
     /// [`Verdict`] asked for, until the verdict is `Allow` or `Deny`.
     fn on_request(&mut self, event: Event<'_>, cx: &mut Cx<'_, Self>) -> Result<Verdict, Fault>;
 
-    /// The response is about to leave. Only called when [`Phases::RESPONSE`] is set; header edits
-    /// made here go to the response.
+    /// Whether the response of this request matters. Asked before anything of the response is read.
+    fn watches_response(&self) -> bool {
+        true
+    }
+
+    /// The response is about to leave. Only called when [`Phases::RESPONSE`] is set, with all of its
+    /// headers, or [`Phases::RESPONSE_STATUS`], with `:status` alone; header edits made here go to the
+    /// response.
     fn on_response(&mut self, _response: &Head, _cx: &mut Cx<'_, Self>) {}
 
     /// The request is over, answered or abandoned by its client. Whatever the request holds in the

@@ -16,6 +16,8 @@ impl Phases {
     pub const REQUEST_BODY: Self = Self(1 << 2);
     /// The policy edits response headers.
     pub const RESPONSE: Self = Self(1 << 3);
+    /// The policy looks at the status of responses and at nothing else of them.
+    pub const RESPONSE_STATUS: Self = Self(1 << 4);
 
     /// Both sets.
     #[must_use]

@@ -56,8 +56,27 @@ pub enum Endpoint {
     Jwks,
     /// The resolver of API keys.
     Resolve,
-    /// The whole service.
+    /// The whole auth-service.
     All,
+    /// The counts of redis-proxy.
+    Acquire,
+    /// Its tier table.
+    Tiers,
+    /// Its adaptive factors.
+    Load,
+    /// The whole of redis-proxy.
+    RedisProxy,
+}
+
+impl Endpoint {
+    /// Whether it is redis-proxy's.
+    #[must_use]
+    pub const fn is_of_redis_proxy(self) -> bool {
+        matches!(
+            self,
+            Self::Acquire | Self::Tiers | Self::Load | Self::RedisProxy
+        )
+    }
 }
 
 /// The service. Clones are the same service.
@@ -236,7 +255,7 @@ impl Service for AuthService {
 }
 
 /// What a service does that has this fault and would have given this answer.
-fn serve_with(fault: &Fault, right: Response) -> Served {
+pub(crate) fn serve_with(fault: &Fault, right: Response) -> Served {
     const MANY: usize = 10_000;
     const HUGE: usize = 10 * 1024 * 1024;
     let after = match fault {

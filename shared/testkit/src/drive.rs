@@ -615,10 +615,11 @@ impl<P: Policy> Drive<P> {
             .into_iter()
             .map(|(name, value)| (lower(name.as_bytes()), value.into_bytes()))
             .collect();
-        if P::PHASES.has(Phases::RESPONSE) {
+        let all = P::PHASES.has(Phases::RESPONSE);
+        if (all || P::PHASES.has(Phases::RESPONSE_STATUS)) && stream.guard.watches_response() {
             let status = (":status".to_owned(), status.to_string().into_bytes());
             let head: Head = std::iter::once(&status)
-                .chain(&headers)
+                .chain(headers.iter().filter(|_| all))
                 .map(|(name, value)| (name, value))
                 .collect();
             let mut effects = Effects::default();

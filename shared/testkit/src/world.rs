@@ -7,6 +7,7 @@ use std::time::Duration;
 use policy::Time;
 
 use crate::auth_service::AuthService;
+use crate::limit_service::LimitService;
 use crate::upstream::Upstream;
 
 /// A request to a service behind the gateway.
@@ -106,6 +107,8 @@ pub trait Service: Send + Sync {
 pub struct World {
     /// Keys and API keys; `auth_service` in configurations.
     pub auth: AuthService,
+    /// Counts of limits; `redis_proxy` in configurations.
+    pub limits: LimitService,
     /// Where requests end that pass.
     pub upstream: Upstream,
     others: Vec<(String, Arc<dyn Service>)>,
@@ -122,6 +125,7 @@ impl World {
     pub fn new() -> Self {
         Self {
             auth: AuthService::new(),
+            limits: LimitService::new(),
             upstream: Upstream::default(),
             others: Vec::new(),
         }
@@ -137,8 +141,10 @@ impl World {
     /// Every service by name.
     #[must_use]
     pub fn services(&self) -> Vec<(String, Arc<dyn Service>)> {
-        let mut all: Vec<(String, Arc<dyn Service>)> =
-            vec![("auth_service".into(), Arc::new(self.auth.clone()))];
+        let mut all: Vec<(String, Arc<dyn Service>)> = vec![
+            ("auth_service".into(), Arc::new(self.auth.clone())),
+            ("redis_proxy".into(), Arc::new(self.limits.clone())),
+        ];
         all.extend(self.others.iter().cloned());
         all
     }

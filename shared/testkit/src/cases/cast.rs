@@ -78,6 +78,7 @@ impl<'a> Cast<'a> {
     pub fn change(&self, world: &World, change: &Change) -> Result<(), String> {
         if change.heal {
             world.auth.heal();
+            world.limits.heal();
         }
         for (path, entries) in &change.jwks {
             let keys = entries
@@ -91,7 +92,14 @@ impl<'a> Cast<'a> {
             world.auth.publish_document(path, document);
         }
         for (endpoint, fault) in &change.fault {
-            world.auth.fail(*endpoint, fault.clone());
+            if endpoint.is_of_redis_proxy() {
+                world.limits.fail(*endpoint, fault.clone());
+            } else {
+                world.auth.fail(*endpoint, fault.clone());
+            }
+        }
+        for (tenant, tier) in &change.tenants {
+            world.limits.set_tier_of(tenant, tier);
         }
         for (names, active) in [(&change.revoke, false), (&change.activate, true)] {
             for name in names {

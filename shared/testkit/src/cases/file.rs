@@ -188,6 +188,8 @@ pub struct Change {
     pub fault: BTreeMap<Endpoint, Fault>,
     /// Everything works again.
     pub heal: bool,
+    /// Tenants and the tiers they are put into: `standard`, `p3`.
+    pub tenants: BTreeMap<String, String>,
     /// API keys that are revoked, by name.
     pub revoke: Vec<String>,
     /// API keys that are active, by name.
