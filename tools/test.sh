@@ -5,7 +5,7 @@
 #   native    unit tests, and the cases of every filter in this process
 #   wasm      unit tests of the policy crate and of every filter as WebAssembly, in Node
 #   abi       what each built filter exports and imports
-#   gateways  the cases in real gateways: every folder *-test is one
+#   gateways  the cases in real gateways: every folder *-test with tests/cases.rs is one
 #   new       a filter fresh from `make new`, through all of these
 #   coverage  with COVERAGE=1: how many lines native and gateways ran
 set -euo pipefail
@@ -51,9 +51,9 @@ nextest() {
 }
 
 gateways() {
-    local manifest
-    for manifest in *-test/Cargo.toml; do
-        echo "${manifest%/Cargo.toml}"
+    local cases
+    for cases in *-test/tests/cases.rs; do
+        echo "${cases%%/*}"
     done
 }
 
@@ -97,7 +97,7 @@ wasm() {
 
 coverage() {
     cargo llvm-cov report --profile ci --fail-under-lines 80 \
-        --ignore-filename-regex '(^|/)(envoy-test|kong-test|redis-proxy|cli|tools)/' &&
+        --ignore-filename-regex '(^|/)([a-z]+-test|redis-proxy|cli)/' &&
         echo "coverage: 1 passed"
 }
 
