@@ -12,6 +12,8 @@ export COVERAGE ?= 0
 export WASM_TOOLCHAIN ?=
 
 ENVOY_TEST = cargo run --locked --profile ci --package envoy-test
+LIMITS_TEST = cargo build --locked --release --package redis-proxy --package limits-test && \
+	cargo run --locked --release --package limits-test
 DEMO_SETUP = tools/setup.sh build envoy
 TEST_SETUP = tools/setup.sh build envoy test $(if $(filter 1,$(COVERAGE)),cover)
 
@@ -61,6 +63,18 @@ envoy-test: ## The cases in real Envoy
 test-new: ## A filter fresh from the template, through all its tests
 	@$(TEST_SETUP)
 	@tools/test.sh new
+
+.PHONY: accuracy
+accuracy: ## How exact limits are under load: two Envoys, one Redis (5 minutes)
+	@tools/setup.sh build envoy test
+	@tools/wasm.sh rate-limit
+	@$(LIMITS_TEST) --bin accuracy
+
+.PHONY: chaos
+chaos: ## What each kind of rule answers while Redis or redis-proxy is broken (3 minutes)
+	@tools/setup.sh build envoy test
+	@tools/wasm.sh rate-limit
+	@$(LIMITS_TEST) --bin chaos
 
 .PHONY: coverage
 coverage: ## Which lines the tests run; at least 80 %

@@ -1,0 +1,135 @@
+//! Everything that runs: one Envoy, one redis-proxy, and a Redis or a cluster of them.
+
+use limits_test::gateway::Gateway;
+use limits_test::redis_server::{Cluster, PASSWORD, RedisServer};
+use limits_test::slow_link::SlowLink;
+use limits_test::store_service::StoreService;
+
+use crate::classes::{self, Class};
+
+const WORKERS: u32 = 2;
+
+/// What can be broken and mended.
+pub trait Site {
+    fn gateway(&mut self) -> &mut Gateway;
+    fn proxy(&mut self) -> &mut StoreService;
+    /// A tenant whose counts the fault will concern; no two calls name the same one.
+    fn tenant(&mut self, class: Class) -> String;
+    fn single(&mut self) -> Option<&mut Single>;
+    fn cluster(&mut self) -> Option<&mut Clustered>;
+}
+
+/// One Redis, over a link that can be slow. Fields end in this order.
+pub struct Single {
+    gateway: Gateway,
+    pub proxy: StoreService,
+    pub link: SlowLink,
+    pub redis: RedisServer,
+    tenants: u32,
+}
+
+impl Single {
+    pub fn start() -> Result<Box<dyn Site>, String> {
+        let redis = RedisServer::start();
+        let link = SlowLink::to(redis.port());
+        let (gateway, proxy) = front("redis", &[link.address()])?;
+        Ok(Box::new(Self {
+            gateway,
+            proxy,
+            link,
+            redis,
+            tenants: 0,
+        }))
+    }
+}
+
+impl Site for Single {
+    fn gateway(&mut self) -> &mut Gateway {
+        &mut self.gateway
+    }
+
+    fn proxy(&mut self) -> &mut StoreService {
+        &mut self.proxy
+    }
+
+    fn tenant(&mut self, _: Class) -> String {
+        self.tenants += 1;
+        format!("tenant-{}", self.tenants)
+    }
+
+    fn single(&mut self) -> Option<&mut Single> {
+        Some(self)
+    }
+
+    fn cluster(&mut self) -> Option<&mut Clustered> {
+        None
+    }
+}
+
+/// Three primaries with a replica each. Fields end in this order.
+pub struct Clustered {
+    gateway: Gateway,
+    proxy: StoreService,
+    pub cluster: Cluster,
+    /// The primary that the fault will concern.
+    pub victim: usize,
+    tenants: u32,
+}
+
+impl Clustered {
+    pub fn start() -> Result<Box<dyn Site>, String> {
+        let cluster = Cluster::start();
+        let (gateway, proxy) = front("cluster", &cluster.addresses())?;
+        let victim = cluster.primary_of("any");
+        Ok(Box::new(Self {
+            gateway,
+            proxy,
+            cluster,
+            victim,
+            tenants: 0,
+        }))
+    }
+}
+
+impl Site for Clustered {
+    fn gateway(&mut self) -> &mut Gateway {
+        &mut self.gateway
+    }
+
+    fn proxy(&mut self) -> &mut StoreService {
+        &mut self.proxy
+    }
+
+    fn tenant(&mut self, class: Class) -> String {
+        loop {
+            self.tenants += 1;
+            let tenant = format!("tenant-{}", self.tenants);
+            let key = format!("kong:rl:{}:{tenant}:{}", class.dim(), class.window());
+            if self.cluster.primary_of(&key) == self.victim {
+                return tenant;
+            }
+        }
+    }
+
+    fn single(&mut self) -> Option<&mut Single> {
+        None
+    }
+
+    fn cluster(&mut self) -> Option<&mut Clustered> {
+        Some(self)
+    }
+}
+
+fn front(store: &str, addresses: &[String]) -> Result<(Gateway, StoreService), String> {
+    let config = format!(
+        "store = \"{store}\"\nlog = \"warn\"\n[redis]\naddresses = {addresses:?}\npassword = \"{PASSWORD}\"\n"
+    );
+    let proxy = StoreService::start(&config);
+    let gateway = Gateway::start(&classes::rules(), proxy.address(), WORKERS)?;
+    Ok((gateway, proxy))
+}
+
+/// Worker threads of the gateway: each has a local share of its own.
+pub const fn workers() -> u32 {
+    WORKERS
+}

@@ -1,0 +1,230 @@
+//! Real `redis-server` processes on the loopback interface, ended with what holds them.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::child;
+use crate::until::until;
+
+/// What clients must say.
+pub const PASSWORD: &str = "correct horse";
+
+/// A port nobody listens on, below the ephemeral ones, so that no outgoing connection takes it.
+///
+/// # Panics
+/// Never: the numbers fit.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let own = u16::try_from(std::process::id() % 300).unwrap() * 40;
+        let port = 10_200 + own + NEXT.fetch_add(1, Ordering::Relaxed) % 40;
+        // A node of a cluster listens on port + 10,000 too.
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free(port) && free(port + 10_000) {
+            return port;
+        }
+    }
+}
+
+/// One `redis-server`, with password.
+pub struct RedisServer {
+    port: u16,
+    child: Child,
+    directory: TempDir,
+    is_node: bool,
+}
+
+impl RedisServer {
+    /// A server of its own.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_as(false)
+    }
+
+    fn start_as(is_node: bool) -> Self {
+        let port = free_port();
+        let directory = tempfile::tempdir().unwrap();
+        let child = spawn(port, directory.path(), is_node);
+        let server = Self {
+            port,
+            child,
+            directory,
+            is_node,
+        };
+        server.wait();
+        server
+    }
+
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts again on the same port, with the same directory.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(self.port, self.directory.path(), self.is_node);
+        self.wait();
+    }
+
+    /// SIGSTOP: the port still accepts, nothing answers.
+    pub fn freeze(&self) {
+        child::signal(&self.child, Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        child::signal(&self.child, Signal::CONT);
+    }
+
+    /// Asks for another password from now on, and ends the connections of those who said the old one.
+    ///
+    /// # Panics
+    /// When Redis does not obey.
+    pub fn change_password(&self, from: &str, to: &str) {
+        assert_eq!(
+            self.cli_as(from, &["CONFIG", "SET", "requirepass", to]),
+            "OK"
+        );
+        self.cli_as(to, &["CLIENT", "KILL", "TYPE", "normal"]);
+    }
+
+    #[must_use]
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        self.cli_as(PASSWORD, arguments)
+    }
+
+    fn cli_as(&self, password: &str, arguments: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-a", password, "--no-auth-warning"])
+            .args(arguments)
+            .output()
+            .expect("redis-cli must be installed");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn wait(&self) {
+        until("redis-server answers", Duration::from_secs(15), || {
+            self.cli(&["PING"]) == "PONG"
+        });
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(port: u16, directory: &Path, is_node: bool) -> Child {
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+        .args(["--save", "", "--appendonly", "no", "--dir"])
+        .arg(directory)
+        .args(["--maxmemory-policy", "noeviction"])
+        .args(["--repl-diskless-sync-delay", "0"])
+        .args(["--requirepass", PASSWORD, "--masterauth", PASSWORD]);
+    if is_node {
+        command
+            .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"])
+            .args(["--cluster-replica-validity-factor", "0"]);
+    }
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    child::spawn(&mut command).expect("redis-server must be installed")
+}
+
+/// Three primaries, each with a replica.
+pub struct Cluster {
+    nodes: Vec<RedisServer>,
+}
+
+impl Cluster {
+    /// A cluster that is whole.
+    ///
+    /// # Panics
+    /// When it does not become so.
+    #[must_use]
+    pub fn start() -> Self {
+        let nodes: Vec<_> = (0..6).map(|_| RedisServer::start_as(true)).collect();
+        let addresses: Vec<String> = nodes.iter().map(RedisServer::address).collect();
+        let mut create = vec!["--cluster", "create"];
+        create.extend(addresses.iter().map(String::as_str));
+        create.extend(["--cluster-replicas", "1", "--cluster-yes"]);
+        let said = nodes[0].cli(&create);
+        assert!(said.contains("All 16384 slots covered"), "{said}");
+        let cluster = Self { nodes };
+        cluster.wait();
+        cluster
+    }
+
+    /// All nodes agree, and every replica follows its primary.
+    pub fn wait(&self) {
+        until("the cluster is whole", Duration::from_secs(30), || {
+            self.nodes.iter().all(|node| {
+                let info = node.cli(&["CLUSTER", "INFO"]);
+                let replicas = node.cli(&["INFO", "replication"]);
+                info.contains("cluster_state:ok")
+                    && info.contains("cluster_known_nodes:6")
+                    && (replicas.contains("connected_slaves:1")
+                        || replicas.contains("master_link_status:up"))
+            })
+        });
+    }
+
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(RedisServer::address).collect()
+    }
+
+    /// The primary that has this key.
+    ///
+    /// # Panics
+    /// When no node says so.
+    #[must_use]
+    pub fn primary_of(&self, key: &str) -> usize {
+        let slot: u32 = self.nodes[0]
+            .cli(&["CLUSTER", "KEYSLOT", key])
+            .parse()
+            .unwrap();
+        let has = |node: &RedisServer| {
+            let nodes = node.cli(&["CLUSTER", "NODES"]);
+            let own = nodes.lines().find(|line| line.contains("myself,master"));
+            own.is_some_and(|line| {
+                line.split(' ').skip(8).any(|range| {
+                    let (from, to) = range.split_once('-').unwrap_or((range, range));
+                    matches!((from.parse(), to.parse()), (Ok(from), Ok(to)) if (from..=to).contains(&slot))
+                })
+            })
+        };
+        self.nodes
+            .iter()
+            .position(has)
+            .expect("some primary has the slot")
+    }
+
+    pub fn node(&mut self, index: usize) -> &mut RedisServer {
+        &mut self.nodes[index]
+    }
+}
