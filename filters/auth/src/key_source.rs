@@ -30,6 +30,13 @@ struct Attempt {
     ok: bool,
 }
 
+impl Attempt {
+    /// Whether it ended less than this time ago. One in the future did not: the clock stepped back.
+    fn is_within(self, time: Duration, now: Time) -> bool {
+        now >= self.at && now < self.at.plus(time)
+    }
+}
+
 /// What to do about keys that are not here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
@@ -58,7 +65,7 @@ impl KeySource {
     pub fn without_keys(&self, now: Time) -> Missing {
         match (self.flight(now), self.attempt) {
             (Some(until), _) => Missing::Wait(until),
-            (None, Some(attempt)) if !attempt.ok && now < attempt.at.plus(BACKOFF) => {
+            (None, Some(attempt)) if !attempt.ok && attempt.is_within(BACKOFF, now) => {
                 Missing::Unavailable
             }
             _ => Missing::Fetch,
@@ -69,7 +76,7 @@ impl KeySource {
     pub fn without_key(&self, jwks: &Jwks, now: Time) -> Missing {
         match (self.flight(now), self.attempt) {
             (Some(until), _) => Missing::Wait(until),
-            (None, Some(attempt)) if now < attempt.at.plus(jwks.refetch_cooldown) => {
+            (None, Some(attempt)) if attempt.is_within(jwks.refetch_cooldown, now) => {
                 if attempt.ok {
                     Missing::Unknown
                 } else {
@@ -87,13 +94,15 @@ impl KeySource {
         }
         if self
             .attempt
-            .is_some_and(|a| !a.ok && now < a.at.plus(BACKOFF))
+            .is_some_and(|attempt| !attempt.ok && attempt.is_within(BACKOFF, now))
         {
             return false;
         }
-        match &self.keys {
-            None => true,
-            Some((_, expires)) => now >= expires.minus(jwks.refresh_ahead()),
+        match (&self.keys, self.attempt) {
+            (None, _) => true,
+            // The clock stepped back: how old the keys are can no longer be told.
+            (Some(_), Some(attempt)) if now < attempt.at => true,
+            (Some((_, expires)), _) => now >= expires.minus(jwks.refresh_ahead()),
         }
     }
 
@@ -171,5 +180,55 @@ impl KeySource {
 
     fn flight(&self, now: Time) -> Option<Time> {
         self.flight.filter(|until| now < *until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::callout::Upstream;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn jwks() -> Jwks {
+        Jwks {
+            upstream: Upstream {
+                target: "u".into(),
+                authority: "u".into(),
+            },
+            path: "/".into(),
+            ttl: Duration::from_secs(300),
+            timeout: Duration::from_secs(2),
+            refetch_cooldown: Duration::from_secs(10),
+        }
+    }
+
+    fn source(fetched: Time, ok: bool) -> KeySource {
+        let vectors = crate::signature::tests::vectors();
+        let (keys, _) = KeySet::parse(vectors["jwks"].to_string().as_bytes()).unwrap();
+        KeySource {
+            keys: Some((keys, fetched.plus(jwks().ttl))),
+            attempt: Some(Attempt { at: fetched, ok }),
+            ..KeySource::default()
+        }
+    }
+
+    #[test]
+    fn keys_are_due_when_a_tenth_of_their_time_is_left() {
+        let source = source(Time::from_secs(1000), true);
+        assert!(!source.is_due(&jwks(), Time::from_secs(1269)));
+        assert!(source.is_due(&jwks(), Time::from_secs(1270)));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_puts_no_fetch_off() {
+        for ok in [true, false] {
+            let mut source = source(Time::from_secs(10_000), ok);
+            let earlier = Time::from_secs(5000);
+            assert!(source.is_due(&jwks(), earlier));
+            assert_eq!(source.without_key(&jwks(), earlier), Missing::Fetch);
+            source.keys = None;
+            assert_eq!(source.without_keys(earlier), Missing::Fetch);
+        }
     }
 }

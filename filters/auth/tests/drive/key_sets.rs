@@ -477,3 +477,14 @@ fn each_provider_has_its_own_keys_and_its_own_troubles() {
     assert_eq!(drive.request(request).word(), "200");
     assert_eq!(outcome(&mut drive, &customer), "401 key_unknown");
 }
+
+#[test]
+fn a_clock_that_steps_back_hides_no_new_key() {
+    let mut drive = start(&config());
+    drive.advance(secs(3600));
+    drive.set_clock(drive.now().minus(secs(3600)));
+    drive.world().auth.publish(KEYS, [&staff(), &stranger()]);
+    let new = token_by(&stranger(), |_| {});
+    assert_eq!(outcome(&mut drive, &new), "200");
+    assert_eq!(outcome(&mut drive, &good()), "200");
+}
