@@ -1,6 +1,11 @@
 //! The corpus of tokens through the whole filter, with the gateway's crypto and with our own (J22).
 
+use policy::guard::Lent;
+use policy::host::Signature;
+use policy::{Answer, Effects, Event, Fact, Guard, Head, Host, Keeper as _, Loaded, Verdict};
 use serde_json::{Value, json};
+use testkit::drive::BEGINNING;
+use testkit::mint::Forge;
 use testkit::{Drive, Request};
 
 use crate::stage::*;
@@ -56,5 +61,88 @@ fn every_vector_gets_its_verdict_by_either_crypto_in_either_gateway() {
             assert_eq!(passed, 16);
             assert_secrets_kept(&drive, &[]);
         }
+    }
+}
+
+/// A gateway that always says the same of a signature.
+struct Oracle(Option<bool>);
+
+impl Host for Oracle {
+    fn fact(&self, _: Fact) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn verify(&self, _: Signature<'_>) -> Option<bool> {
+        self.0
+    }
+}
+
+/// Whether a token passes in a gateway with this crypto.
+fn passes(crypto: &str, host: &Oracle, token: &str) -> bool {
+    let config = config_with([("crypto", json!(crypto))]).to_string();
+    let config = Loaded::<auth::Config>::parse(config.as_bytes()).unwrap();
+    let mut keeper = auth::AuthKeeper::new(&config.policy, BEGINNING);
+    let bearer = format!("Bearer {token}");
+    let request: Head = [
+        (":method", "GET"),
+        (":path", "/v1/orders"),
+        (":authority", "gateway.test"),
+        ("authorization", &bearer),
+    ]
+    .into_iter()
+    .collect();
+    let mut effects = Effects::default();
+    let mut guard = Guard::<auth::Auth>::new(1);
+    let mut ask = |event: Event<'_>| {
+        let lent = Lent {
+            config: &config,
+            keeper: &mut keeper,
+            request: &request,
+            now: BEGINNING,
+            host,
+            effects: &mut effects,
+        };
+        guard.on_request(event, lent)
+    };
+    let Verdict::Call(_) = ask(Event::Headers) else {
+        panic!("the keys are not here yet")
+    };
+    let body = testkit::mint::jwks([&staff()]).to_string().into_bytes();
+    let answer = Answer {
+        status: 200,
+        headers: &Head::default(),
+        body: &body,
+    };
+    match ask(Event::Answer(Ok(answer))) {
+        Verdict::Allow => true,
+        Verdict::Deny(reply) => {
+            assert_eq!(reply.code, "signature_invalid");
+            false
+        }
+        _ => panic!("neither passes nor is refused"),
+    }
+}
+
+#[test]
+fn the_gateways_crypto_decides_where_there_is_one_and_it_may() {
+    let flipped = token(|token| token.forge = Some(Forge::FlipSignature));
+    for (crypto, says, good_passes, flipped_passes) in [
+        ("auto", Some(true), true, true),
+        ("auto", Some(false), false, false),
+        ("auto", None, true, false),
+        ("pure", Some(true), true, false),
+        ("pure", Some(false), true, false),
+    ] {
+        let host = Oracle(says);
+        assert_eq!(
+            passes(crypto, &host, &good()),
+            good_passes,
+            "{crypto} {says:?}"
+        );
+        assert_eq!(
+            passes(crypto, &host, &flipped),
+            flipped_passes,
+            "{crypto} {says:?}"
+        );
     }
 }
