@@ -131,6 +131,8 @@ fn wasm(filter: &FilterSetup, module: &Path, on_trap: OnTrap) -> Value {
                 "name": filter.name,
                 "root_id": filter.name,
                 "failure_policy": on_trap.as_str(),
+                // So that a filter can read the body before the headers go on.
+                "allow_on_headers_stop_iteration": true,
                 "configuration": {
                     "@type": "type.googleapis.com/google.protobuf.StringValue",
                     "value": filter.config,

@@ -41,6 +41,16 @@ impl Gateway {
         }
     }
 
+    /// What the callback of request headers returns to hold the whole request, its body included.
+    /// Envoy would turn a plain pause into this, unless `allow_on_headers_stop_iteration` is set, as it
+    /// must be for a filter that reads bodies: then a plain pause holds the headers alone.
+    pub const fn hold_all(self) -> u32 {
+        match self {
+            Self::Envoy => 4,
+            Self::Kong => 1,
+        }
+    }
+
     /// Whether one request's callback, or a tick, may wake another request. In Kong that is a
     /// segmentation fault of the worker.
     pub const fn wakes_others(self) -> bool {

@@ -116,7 +116,13 @@ impl<P: Policy> Vm<P> {
                 let _ = abi::send_local_response(503, "not_configured", &[], b"");
                 return PAUSE;
             }
-            state.run(context, |stream| stream.on_request_headers(end_of_stream))
+            let action = state.run(context, |stream| stream.on_request_headers(end_of_stream));
+            match state.streams.get(&context) {
+                Some(stream) if action == PAUSE && !matches!(stream.waits, Waits::Body { .. }) => {
+                    stream.root().gateway().hold_all()
+                }
+                _ => action,
+            }
         })
     }
 
