@@ -9,7 +9,15 @@ use testkit::gateway::FilterSetup;
 
 /// Labels in the names of our metrics, which `stats_tags` turn into Prometheus labels.
 pub const LABELS: [&str; 9] = [
-    "filter", "outcome", "code", "provider", "result", "reason", "dim", "tenant", "tier",
+    "filter",
+    "outcome",
+    "code",
+    "provider",
+    "result",
+    "reason",
+    "dimension",
+    "tenant",
+    "tier",
 ];
 
 /// What never changes while Envoy runs: clusters, the admin endpoint, where listeners are read from.
