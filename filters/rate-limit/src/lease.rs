@@ -349,3 +349,341 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(110);
+    const START: Time = Time::from_secs(1_000);
+
+    fn reply(granted: u64, retry_after_ms: u64) -> KeyReply {
+        KeyReply {
+            granted,
+            retry_after_ms,
+            remaining: 0,
+            reset_ms: 1_000,
+            limit: 5,
+            failure: None,
+        }
+    }
+
+    fn after(millis: u64) -> Time {
+        START.plus(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn a_small_limit_is_asked_for_one_token_at_a_time() {
+        let mut lease = Lease::new(Limit::window(5, 60_000), START);
+        for _ in 0..100 {
+            lease.arrive(START);
+        }
+        assert_eq!(lease.standing(START), Standing::Short);
+        assert_eq!(lease.ask(START, PATIENCE).tokens, 1);
+        assert!(matches!(lease.standing(START), Standing::InFlight { .. }));
+    }
+
+    #[test]
+    fn those_who_wait_are_asked_for_too() {
+        let mut lease = Lease::new(Limit::window(5, 60_000), START);
+        lease.ask(START, PATIENCE);
+        lease.wait();
+        lease.wait();
+        lease.answered(&reply(1, 0), 1, START, after(1));
+        assert!(lease.spend());
+        assert_eq!(lease.ask(after(1), PATIENCE).tokens, 3);
+        assert_eq!(lease.ask(after(1), PATIENCE).tokens, 1);
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_to_the_millisecond() {
+        let mut lease = Lease::new(Limit::window(5, 60_000), START);
+        lease.ask(START, PATIENCE);
+        lease.answered(&reply(0, 4_000), 1, START, START);
+        assert_eq!(
+            lease.standing(after(3_999)),
+            Standing::Refused {
+                until: after(4_000)
+            }
+        );
+        assert_eq!(lease.standing(after(4_000)), Standing::Short);
+        // A clock that stepped back knows nothing of it.
+        assert_eq!(
+            lease.standing(START.minus(Duration::from_secs(1))),
+            Standing::Short
+        );
+    }
+
+    #[test]
+    fn an_unspent_token_is_given_back_and_not_spent() {
+        let mut lease = Lease::new(Limit::window(5, 60_000), START);
+        lease.ask(START, PATIENCE);
+        lease.answered(&reply(1, 0), 1, START, after(10));
+        assert_eq!(lease.standing(after(199)), Standing::Ready);
+        assert_eq!(lease.standing(after(200)), Standing::Short);
+        assert!(!lease.spend());
+        let give_back = GiveBack {
+            tokens: 1,
+            age_ms: 205,
+        };
+        assert_eq!(
+            lease.tick(after(205), PATIENCE),
+            Care::Ask(Want {
+                tokens: 0,
+                give_back: Some(give_back)
+            })
+        );
+        assert_eq!(lease.tick(after(220), PATIENCE), Care::Done);
+    }
+
+    #[test]
+    fn a_busy_lease_is_topped_up_before_it_is_empty() {
+        let mut lease = Lease::new(Limit::paced(1_000, 1_000), START);
+        let mut now = START;
+        for _ in 0..500 {
+            now = now.plus(Duration::from_millis(1));
+            lease.arrive(now);
+        }
+        let Want { tokens, .. } = lease.ask(now, PATIENCE);
+        assert!((40..=50).contains(&tokens), "{tokens}");
+        lease.answered(&reply(10, 0), tokens, now, now);
+        let Care::Ask(more) = lease.tick(now, PATIENCE) else {
+            panic!("not topped up")
+        };
+        assert!((30..=40).contains(&more.tokens), "{more:?}");
+        assert_eq!(lease.tick(now, PATIENCE), Care::Rest);
+        assert_eq!(lease.standing(now), Standing::Ready);
+    }
+
+    #[test]
+    fn a_store_that_grants_more_than_was_wanted_is_not_believed() {
+        let mut lease = Lease::new(Limit::window(5, 60_000), START);
+        lease.ask(START, PATIENCE);
+        lease.answered(&reply(1_000, 0), 1, START, START);
+        assert!(lease.spend());
+        assert!(!lease.spend());
+    }
+
+    #[test]
+    fn an_undecided_key_is_left_alone_for_a_moment() {
+        let mut lease = Lease::new(Limit::window(5, 60_000), START);
+        lease.ask(START, PATIENCE);
+        let failed = KeyReply::failed(wire::limits::Failure::StoreOpen);
+        lease.answered(&failed, 1, START, START);
+        assert_eq!(lease.standing(after(99)), Standing::Failed);
+        assert_eq!(lease.standing(after(100)), Standing::Short);
+    }
+
+    #[test]
+    fn the_local_share_is_evenly_paced() {
+        let mut lease = Lease::new(Limit::window(600, 60_000), START);
+        let mut passed = 0;
+        for millis in 0..10_000 {
+            passed += u64::from(lease.spend_local(10, after(millis)).is_ok());
+        }
+        assert_eq!(passed, 10);
+        let early = after(5_000);
+        assert!(
+            lease.spend_local(10, early).is_ok(),
+            "a clock that stepped back ends no service"
+        );
+        let until = lease.spend_local(10, early).unwrap_err();
+        assert_eq!(until, after(6_000));
+    }
+}
+
+/// Any order of events, against a model that keeps every token by itself.
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod model {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Request,
+        /// The oldest call under way is answered: so much of it granted, so long a refusal.
+        Answer {
+            percent: u64,
+            retry_after_ms: u64,
+        },
+        /// It never is.
+        Lose,
+        Undecided,
+        Tick,
+        Pass(u64),
+        Back(u64),
+        Limit(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => Just(Step::Request),
+            6 => (0_u64..=120, prop_oneof![Just(0_u64), 0_u64..2_000])
+                .prop_map(|(percent, retry_after_ms)| Step::Answer { percent, retry_after_ms }),
+            1 => Just(Step::Lose),
+            1 => Just(Step::Undecided),
+            4 => Just(Step::Tick),
+            6 => (0_u64..150).prop_map(Step::Pass),
+            1 => (0_u64..100_000).prop_map(Step::Pass),
+            1 => prop_oneof![0_u64..300, 0_u64..100_000].prop_map(Step::Back),
+            1 => (1_u64..10_000).prop_map(Step::Limit),
+        ]
+    }
+
+    /// Tokens by the time at which the call was sent that took them, and calls under way.
+    #[derive(Default)]
+    struct Model {
+        tokens: Vec<Time>,
+        calls: Vec<(u64, Time)>,
+        given_back: u64,
+        granted: u64,
+        spent: u64,
+    }
+
+    impl Model {
+        /// Spends one that is young enough; there must be one.
+        fn spend(&mut self, now: Time) {
+            let young = |sent: &Time| *sent <= now && now.since(*sent) < LEASE_LIFE;
+            let oldest = (0..self.tokens.len())
+                .filter(|at| young(&self.tokens[*at]))
+                .min_by_key(|at| self.tokens[*at]);
+            let at = oldest.expect("a token was spent that nobody had, or that was too old");
+            self.tokens.swap_remove(at);
+            self.spent += 1;
+        }
+
+        /// Gives back tokens not older than was said; there must be that many.
+        fn give_back(&mut self, give_back: GiveBack, now: Time) {
+            let said = Duration::from_millis(give_back.age_ms);
+            assert!(give_back.age_ms <= GIVE_BACK_HORIZON_MS);
+            for _ in 0..give_back.tokens {
+                let oldest = (0..self.tokens.len())
+                    .filter(|at| now.since(self.tokens[*at]) <= said)
+                    .min_by_key(|at| self.tokens[*at]);
+                let at =
+                    oldest.expect("a token was given back that nobody had, or older than said");
+                self.tokens.swap_remove(at);
+                self.given_back += 1;
+            }
+        }
+
+        fn sent(&mut self, want: Want, now: Time) {
+            if let Some(give_back) = want.give_back {
+                self.give_back(give_back, now);
+            }
+            if want.tokens > 0 {
+                self.calls.push((want.tokens, now));
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn no_token_is_spent_twice_too_late_or_out_of_thin_air(
+            steps in prop::collection::vec(step(), 1..200),
+            tokens in 1_u64..5_000,
+        ) {
+            let patience = Duration::from_millis(110);
+            let mut now = Time::from_secs(1_000_000);
+            let mut lease = Lease::new(Limit::paced(tokens, 1_000), now);
+            let mut model = Model::default();
+            for step in steps {
+                match step {
+                    Step::Request => {
+                        lease.arrive(now);
+                        match lease.standing(now) {
+                            Standing::Ready => {
+                                prop_assert!(lease.spend());
+                                model.spend(now);
+                            }
+                            Standing::Short => {
+                                let want = lease.ask(now, patience);
+                                prop_assert!(want.tokens > 0);
+                                model.sent(want, now);
+                            }
+                            Standing::InFlight { until } => {
+                                prop_assert!(until > now);
+                                lease.wait();
+                            }
+                            Standing::Refused { until } => prop_assert!(until > now),
+                            Standing::Failed => {}
+                        }
+                    }
+                    Step::Answer { percent, retry_after_ms } if !model.calls.is_empty() => {
+                        let (wanted, sent) = model.calls.remove(0);
+                        let granted = wanted * percent / 100;
+                        let reply = KeyReply { granted, retry_after_ms, ..KeyReply::default() };
+                        lease.answered(&reply, wanted, sent, now);
+                        let believed = granted.min(wanted);
+                        model.granted += believed;
+                        model.tokens.extend((0..believed).map(|_| sent));
+                    }
+                    Step::Undecided if !model.calls.is_empty() => {
+                        let (wanted, sent) = model.calls.remove(0);
+                        let failed = KeyReply::failed(wire::limits::Failure::StoreTimeout);
+                        lease.answered(&failed, wanted, sent, now);
+                    }
+                    Step::Lose if !model.calls.is_empty() => {
+                        model.calls.remove(0);
+                        lease.unanswered();
+                    }
+                    Step::Tick => {
+                        if let Care::Ask(want) = lease.tick(now, patience) {
+                            model.sent(want, now);
+                        }
+                    }
+                    Step::Pass(millis) => now = now.plus(Duration::from_millis(millis)),
+                    Step::Back(millis) => now = now.minus(Duration::from_millis(millis)),
+                    Step::Limit(tokens) => lease.set_limit(Limit::paced(tokens, 1_000)),
+                    Step::Answer { .. } | Step::Undecided | Step::Lose => {}
+                }
+                prop_assert!(model.spent + model.given_back <= model.granted);
+            }
+        }
+
+        #[test]
+        fn whatever_happened_a_request_is_served_again_within_ten_seconds(
+            steps in prop::collection::vec(step(), 1..100),
+        ) {
+            let patience = Duration::from_millis(110);
+            let mut now = Time::from_secs(1_000_000);
+            let mut latest = now;
+            let mut lease = Lease::new(Limit::paced(100, 1_000), now);
+            for step in steps {
+                match step {
+                    Step::Request => {
+                        lease.arrive(now);
+                        if lease.standing(now) == Standing::Short {
+                            lease.ask(now, patience);
+                        }
+                    }
+                    Step::Answer { percent, retry_after_ms } => {
+                        let reply = KeyReply { granted: percent, retry_after_ms, ..KeyReply::default() };
+                        lease.answered(&reply, 100, now, now);
+                    }
+                    Step::Tick => {
+                        lease.tick(now, patience);
+                    }
+                    Step::Pass(millis) => {
+                        now = now.plus(Duration::from_millis(millis));
+                        latest = latest.max(now);
+                    }
+                    Step::Back(millis) => now = now.minus(Duration::from_millis(millis)),
+                    _ => {}
+                }
+            }
+            // Longer than any refusal, on a clock that is right again.
+            now = latest.plus(Duration::from_secs(10));
+            prop_assert_eq!(lease.standing(now), Standing::Short);
+            lease.ask(now, patience);
+            lease.answered(&KeyReply { granted: 1, ..KeyReply::default() }, 1, now, now);
+            prop_assert_eq!(lease.standing(now), Standing::Ready);
+        }
+    }
+}
