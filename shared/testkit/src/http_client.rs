@@ -204,6 +204,10 @@ impl Connection {
             }
             Err(e) if is_closed(&e) => Ok(false),
             Err(e) if e.kind() == ErrorKind::Interrupted => self.fill(),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Err(io::Error::new(
+                ErrorKind::TimedOut,
+                format!("nothing came for {PATIENCE:?}"),
+            )),
             Err(e) => Err(e),
         }
     }
