@@ -54,8 +54,11 @@ fn run(only: &str) -> Result<usize, String> {
         eprintln!("{}", fault.name);
         let mut site = (fault.site)()?;
         let report = Report::of(fault, &mut *site)?;
+        for line in report.broken(fault.name) {
+            eprintln!("  {line}");
+            broken.push(line);
+        }
         table.row(report.cells());
-        broken.extend(report.broken(fault.name));
     }
     println!("{table}");
     for line in &broken {

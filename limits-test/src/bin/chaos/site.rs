@@ -8,6 +8,8 @@ use limits_test::store_service::StoreService;
 use crate::classes::{self, Class};
 
 const WORKERS: u32 = 2;
+/// A key of the primary that the fault will concern.
+const VICTIMS: &str = "any";
 
 /// What can be broken and mended.
 pub trait Site {
@@ -80,7 +82,7 @@ impl Clustered {
     pub fn start() -> Result<Box<dyn Site>, String> {
         let cluster = Cluster::start();
         let (gateway, proxy) = front("cluster", &cluster.addresses())?;
-        let victim = cluster.primary_of("any");
+        let victim = cluster.primary_of(VICTIMS);
         Ok(Box::new(Self {
             gateway,
             proxy,
@@ -105,7 +107,8 @@ impl Site for Clustered {
             self.tenants += 1;
             let tenant = format!("tenant-{}", self.tenants);
             let key = format!("kong:rl:{}:{tenant}:{}", class.dim(), class.window());
-            if self.cluster.primary_of(&key) == self.victim {
+            // Whoever has the victim's keys now.
+            if self.cluster.primary_of(&key) == self.cluster.primary_of(VICTIMS) {
                 return tenant;
             }
         }
