@@ -46,7 +46,7 @@ wasm: ## Build every filter to dist/<name>.wasm
 test: ## All tests: native, WebAssembly, exports, gateways, a new filter
 	@$(TEST_SETUP)
 	@tools/wasm.sh
-	@tools/test.sh native wasm abi gateways new coverage
+	@tools/test.sh native wasm abi gateways coverage new
 
 .PHONY: wasm-test
 wasm-test: ## Unit tests as WebAssembly, in Node

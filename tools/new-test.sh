@@ -26,7 +26,16 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} find {} -ma
     xargs -0 cp --parents -t "$copy"
 ln -s "$PWD/.tools" "$copy/.tools"
 cd "$copy"
-export CARGO_TARGET_DIR=$target WASM_TOOLCHAIN COVERAGE=0
+export CARGO_TARGET_DIR=$target
+
+# As test.sh does, so that what it built of others' crates is not built again.
+nextest() {
+    if [ "${COVERAGE:-0}" = 1 ]; then
+        cargo llvm-cov nextest --no-report --locked --cargo-profile ci --profile ci --package envoy-test "$@"
+    else
+        cargo nextest run --locked --cargo-profile ci --profile ci --package envoy-test "$@"
+    fi
+}
 
 refuses() {
     local before after
@@ -50,9 +59,7 @@ check "edits nothing else" [ "$before" = "$after" ]
 check "is formatted" cargo fmt --check --package "$filter"
 check "builds" tools/wasm.sh "$filter"
 check "exports what its list says" node tools/abi.mjs check
-check "passes its own tests" cargo nextest run --locked --cargo-profile ci --profile ci --package "$filter" --package envoy-test \
-    -E "package($filter)"
-check "passes its cases in Envoy" cargo nextest run --locked --cargo-profile ci --profile ci --package "$filter" --package envoy-test \
-    -E "package(envoy-test) & test(/^$artifact::/)"
+check "passes its own tests" nextest --package "$filter" -E "package($filter)"
+check "passes its cases in Envoy" nextest --package "$filter" -E "package(envoy-test) & test(/^$artifact::/)"
 echo "new: $passed passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

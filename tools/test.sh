@@ -6,8 +6,8 @@
 #   wasm      unit tests of the policy crate and of every filter as WebAssembly, in Node
 #   abi       what each built filter exports and imports
 #   gateways  the cases in real gateways: every folder *-test with tests/cases.rs is one
-#   new       a filter fresh from `make new`, through all of these
 #   coverage  with COVERAGE=1: how many lines native and gateways ran
+#   new       a filter fresh from `make new`, through all of these
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/say.sh
