@@ -51,6 +51,24 @@ impl Gateway {
         }
     }
 
+    /// What the callback of request headers returns to see the body before the request goes on. Kong
+    /// reads the body only once the headers of all filters are through, and still before the upstream.
+    pub const fn await_body(self) -> u32 {
+        match self {
+            Self::Envoy => 1,
+            Self::Kong => 0,
+        }
+    }
+
+    /// Whether the callback of request headers is told that there is no body. Kong never says so, and
+    /// makes no callback for a body that is not there.
+    pub const fn tells_no_body(self) -> bool {
+        match self {
+            Self::Envoy => true,
+            Self::Kong => false,
+        }
+    }
+
     /// Whether one request's callback, or a tick, may wake another request. In Kong that is a
     /// segmentation fault of the worker.
     pub const fn wakes_others(self) -> bool {

@@ -81,7 +81,8 @@ impl<P: Policy> Stream<P> {
             Some(head) => {
                 let truncated = head.len() >= self.root.gateway().max_headers_read();
                 self.request = head.with_truncation(truncated);
-                self.proceed(Event::Headers, end_of_stream)
+                let body_ended = end_of_stream || !self.announces_body();
+                self.proceed(Event::Headers, body_ended)
             }
             None => {
                 self.seen = now();
@@ -206,6 +207,16 @@ impl<P: Policy> Stream<P> {
             "The gateway could not decide on the request",
         ));
         Flow::Stop
+    }
+
+    /// Whether a body may follow, as far as the gateway tells, or else `content-length`. A body of unknown
+    /// length is taken for none there: it may be empty, and then the request would slip by unseen.
+    fn announces_body(&self) -> bool {
+        self.root.gateway().tells_no_body()
+            || self
+                .request
+                .first("content-length")
+                .is_some_and(|length| !length.iter().all(|digit| *digit == b'0'))
     }
 
     fn can_wait(&self) -> bool {

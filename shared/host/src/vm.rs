@@ -118,8 +118,12 @@ impl<P: Policy> Vm<P> {
             }
             let action = state.run(context, |stream| stream.on_request_headers(end_of_stream));
             match state.streams.get(&context) {
-                Some(stream) if action == PAUSE && !matches!(stream.waits, Waits::Body { .. }) => {
-                    stream.root().gateway().hold_all()
+                Some(stream) if action == PAUSE => {
+                    let gateway = stream.root().gateway();
+                    match stream.waits {
+                        Waits::Body { .. } => gateway.await_body(),
+                        _ => gateway.hold_all(),
+                    }
                 }
                 _ => action,
             }
