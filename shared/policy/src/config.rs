@@ -81,9 +81,16 @@ impl<C: Configure> Loaded<C> {
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), members.remove(name)?)))
             .collect();
-        let guard = read::<GuardConfig>(Value::Object(guard_members), &mut problems);
-        let policy =
-            read::<C::Raw>(value, &mut problems).and_then(|raw| C::check(raw, &mut problems));
+        let mut taken = TakenOut::default();
+        let guard = read::<GuardConfig>(Value::Object(guard_members), &mut problems, &mut taken);
+        let policy = read::<C::Raw>(value, &mut problems, &mut taken).and_then(|raw| {
+            let mut found = Problems::default();
+            let checked = C::check(raw, &mut found);
+            for (path, problem) in found.0 {
+                problems.say(taken.original(&path), problem);
+            }
+            checked
+        });
         match (guard, policy, problems.0.is_empty()) {
             (Some(guard), Some(policy), true) => Ok(Self { guard, policy }),
             (_, _, false) => Err(ConfigErrors(problems.0)),
@@ -97,8 +104,11 @@ const MAX_PROBLEMS: usize = 64;
 
 /// Deserializes; on an error notes it, takes the offending member out and tries again, so that all
 /// errors are found and not only the first. What is left may be good enough for further checks.
-fn read<T: DeserializeOwned>(mut value: Value, problems: &mut Problems) -> Option<T> {
-    let mut removed: Vec<String> = Vec::new();
+fn read<T: DeserializeOwned>(
+    mut value: Value,
+    problems: &mut Problems,
+    taken: &mut TakenOut,
+) -> Option<T> {
     for _ in 0..MAX_PROBLEMS {
         let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
             Ok(raw) => return Some(raw),
@@ -107,20 +117,78 @@ fn read<T: DeserializeOwned>(mut value: Value, problems: &mut Problems) -> Optio
         let path = error.path().clone();
         let shown = match path.to_string() {
             root if root == "." => String::new(),
-            path => path,
+            path => taken.original(&path),
         };
         let problem = error.into_inner().to_string();
-        let follows =
-            missing_field(&problem).is_some_and(|field| removed.contains(&join(&shown, field)));
+        let follows = missing_field(&problem).is_some_and(|field| taken.has(&join(&shown, field)));
         if !follows {
-            problems.say(&shown, &problem);
+            problems.say(&shown, without_strings(&problem));
         }
-        removed.push(shown);
         if !take_out(&mut value, &path) {
             return None;
         }
+        taken.0.push(shown);
     }
     None
+}
+
+/// The paths of what was taken out, as they are in the operator's text.
+#[derive(Default)]
+struct TakenOut(Vec<String>);
+
+impl TakenOut {
+    fn has(&self, path: &str) -> bool {
+        self.0.iter().any(|taken| taken == path)
+    }
+
+    /// The path in the operator's text: items after one that was taken out have moved up.
+    fn original(&self, path: &str) -> String {
+        let mut out = String::with_capacity(path.len());
+        let mut rest = path;
+        while let Some((before, after)) = rest.split_once('[') {
+            out.push_str(before);
+            let Some((digits, tail)) = after.split_once(']') else {
+                break;
+            };
+            let Ok(mut index) = digits.parse::<usize>() else {
+                break;
+            };
+            let mut gone: Vec<usize> = self
+                .0
+                .iter()
+                .filter_map(|taken| {
+                    taken
+                        .strip_prefix(&out)?
+                        .strip_prefix('[')?
+                        .strip_suffix(']')?
+                        .parse()
+                        .ok()
+                })
+                .collect();
+            gone.sort_unstable();
+            for gone in gone {
+                if gone <= index {
+                    index = index.saturating_add(1);
+                }
+            }
+            out.push_str(&format!("[{index}]"));
+            rest = tail;
+        }
+        out.push_str(rest);
+        out
+    }
+}
+
+/// The problem without the string that was found: it may be a secret in the wrong place.
+fn without_strings(problem: &str) -> String {
+    for kind in ["invalid type: string", "invalid value: string"] {
+        if let Some(rest) = problem.strip_prefix(kind)
+            && let Some((_, expected)) = rest.rsplit_once("\", expected ")
+        {
+            return format!("{kind}, expected {expected}");
+        }
+    }
+    problem.to_owned()
 }
 
 fn missing_field(problem: &str) -> Option<&str> {
@@ -219,16 +287,30 @@ impl ConfigErrors {
             .map(|(path, problem)| (path.as_str(), problem.as_str()))
     }
 
-    /// One line for each error: `auth: rules[2].prefix: must start with /`.
+    /// One line for each error: `auth: rules[2].prefix: must start with /`. Control characters in
+    /// names that the operator wrote are escaped.
     pub fn lines<'a>(&'a self, filter: &'a str) -> impl Iterator<Item = String> + 'a {
         self.iter().map(move |(path, problem)| {
-            if path.is_empty() {
+            let line = if path.is_empty() {
                 format!("{filter}: {problem}")
             } else {
                 format!("{filter}: {path}: {problem}")
-            }
+            };
+            one_line(&line)
         })
     }
+}
+
+fn one_line(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, c| {
+            if c.is_control() {
+                out.extend(c.escape_default());
+            } else {
+                out.push(c);
+            }
+            out
+        })
 }
 
 impl fmt::Display for ConfigErrors {
@@ -314,11 +396,34 @@ mod tests {
             found,
             [
                 "rate_limit: shadow: invalid type: integer `1`, expected a boolean",
-                "rate_limit: limits[1].rate: invalid type: string \"x\", expected u64",
+                "rate_limit: limits[1].rate: invalid type: string, expected u64",
                 "rate_limit: limits[1].widnow: unknown field `widnow`, expected `rate` or `window`",
-                "rate_limit: limits[1].window: must be > 0",
+                "rate_limit: limits[2].window: must be > 0",
             ]
         );
+    }
+
+    #[test]
+    fn items_keep_their_numbers_when_others_are_taken_out() {
+        let found = errors(
+            r#"{"limits":[7,{"rate":1,"window":1},8,{"rate":1},{"rate":"hunter2","window":1}]}"#,
+        );
+        assert_eq!(
+            found,
+            [
+                "rate_limit: limits[0]: invalid type: integer `7`, expected struct RawLimit",
+                "rate_limit: limits[2]: invalid type: integer `8`, expected struct RawLimit",
+                "rate_limit: limits[4].rate: invalid type: string, expected u64",
+                "rate_limit: limits[3].window: must be > 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_line_stays_one_line() {
+        let found = errors("{\"limits\":[],\"a\\nb\":1}");
+        assert_eq!(found.len(), 1);
+        assert!(!found[0].contains('\n'), "{found:?}");
     }
 
     #[test]
