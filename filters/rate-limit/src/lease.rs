@@ -496,7 +496,8 @@ mod tests {
 }
 
 /// Any order of events, against a model that keeps every token by itself.
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod model {
     use proptest::prelude::*;
 
