@@ -285,6 +285,12 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_as_small_as_the_readme_says() {
+        // 300 bytes with the key's own, its allocation and its place in the index.
+        assert!(size_of::<Entry>() <= 240, "{}", size_of::<Entry>());
+    }
+
+    #[test]
     fn another_limit_takes_effect_at_once() {
         let mut table = LeaseTable::new(1);
         table.touch(b"a", LIMIT, NOW);
