@@ -83,10 +83,11 @@ fn tiers(site: &Site) -> (bool, String) {
         &load::admitted(&samples[0]),
     );
     let measured = format!(
-        "P3: {:.0}/s offered, {:.1} % refused; default: {:.0}/s offered, {others} refused",
+        "P3: {:.0}/s offered, {:.1} % refused; default: {:.0}/s offered, {others} refused{}",
         rate(&samples[0], lasts),
         100.0 * refused,
         rate(&samples[1], lasts),
+        when(&samples[1], 429),
     );
     (answered && held && refused >= 0.3 && others == 0, measured)
 }
@@ -136,6 +137,19 @@ fn operators(site: &Site) -> (bool, String) {
     );
     let holds = bound::holds(&limit, &north) && used >= 0.95 && south < 0.001;
     (holds, measured)
+}
+
+/// From when to when there were answers of this status; nothing if there were none.
+fn when(samples: &[Sample], status: u16) -> String {
+    let mut times = samples
+        .iter()
+        .filter(|s| s.status == status)
+        .map(|s| s.sent / 1_000_000);
+    match (times.next(), times.next_back()) {
+        (Some(first), Some(last)) => format!(", from {first} to {last} ms"),
+        (Some(only), None) => format!(", at {only} ms"),
+        (None, _) => String::new(),
+    }
 }
 
 fn share(samples: &[Sample], status: u16) -> f64 {
