@@ -10,10 +10,14 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 export COVERAGE ?= 0
 # rustup or debian: force the compiler for WebAssembly.
 export WASM_TOOLCHAIN ?=
+# redis: the demo's redis-proxy keeps its counts in a real Redis; else in its memory.
+export STORE ?=
 
 ENVOY_TEST = cargo run --locked --profile ci --package envoy-test
 LIMITS_TEST = cargo build --locked --release --package redis-proxy --package limits-test && \
 	cargo run --locked --release --package limits-test
+DEMO_LIMITS = cargo build --locked --profile ci --package redis-proxy && \
+	cargo run --locked --profile ci --package limits-test --bin demo-limits
 DEMO_SETUP = tools/setup.sh build envoy
 TEST_SETUP = tools/setup.sh build envoy test $(if $(filter 1,$(COVERAGE)),cover)
 
@@ -26,10 +30,11 @@ setup: ## Install everything that any target needs
 	@tools/setup.sh build envoy test lint cover
 
 .PHONY: demo
-demo: ## Real Envoy, good and bad requests, a table of what happened
-	@$(DEMO_SETUP)
+demo: ## Real Envoy, good and bad requests, limits under load; STORE=redis for a real Redis
+	@$(DEMO_SETUP) $(if $(filter redis,$(STORE)),redis)
 	@tools/wasm.sh
 	@$(ENVOY_TEST) --bin demo
+	@$(DEMO_LIMITS)
 
 .PHONY: run
 run: ## The demo's Envoy, left up to be tried by hand

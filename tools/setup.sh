@@ -6,6 +6,7 @@
 #   build   the compiler, its wasm32-wasip1 target, wasm-opt, Node
 #   envoy   Envoy in .tools/envoy/envoy
 #   test    nextest, the runner of tests as WebAssembly, Redis
+#   redis   Redis alone
 #   lint    rustfmt, clippy, cargo-deny, shellcheck
 #   cover   cargo-llvm-cov
 #
@@ -125,6 +126,11 @@ setup_test() {
         --bin wasm-bindgen-test-runner --no-default-features
 }
 
+setup_redis() {
+    need redis-server redis-server
+    install_packages
+}
+
 setup_lint() {
     need cc build-essential
     need shellcheck shellcheck
@@ -142,7 +148,7 @@ setup_cover() {
 
 for group in "$@"; do
     case $group in
-        build | envoy | test | lint | cover) "setup_$group" ;;
+        build | envoy | test | redis | lint | cover) "setup_$group" ;;
         *) die "no such group: $group" ;;
     esac
 done

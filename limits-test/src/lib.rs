@@ -2,7 +2,7 @@
 //!
 //! `accuracy` measures how exact limits are (R7–R9, R17), `chaos` what every rule class answers while
 //! something behind it is broken (R10, R16). Both run on the loopback interface, for a bounded time, and
-//! print the tables of `docs/limits.md`.
+//! print the tables of `docs/limits.md`. `demo-limits` is the second act of `make demo`: twenty seconds to watch.
 
 // This crate is test code: a panic here is a failed test with a message, and that is its purpose.
 #![allow(

@@ -7,6 +7,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,6 +21,61 @@ use crate::bound::Admitted;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections are opened before the first request is due.
 const AHEAD: Duration = Duration::from_millis(300);
+
+/// What came of requests so far, for somebody who watches meanwhile.
+#[derive(Debug, Default)]
+pub struct Tally {
+    admitted: AtomicU64,
+    refused: AtomicU64,
+    other: AtomicU64,
+}
+
+/// A [`Tally`] at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// 200.
+    pub admitted: u64,
+    /// 429.
+    pub refused: u64,
+    /// Anything else, also no answer.
+    pub other: u64,
+}
+
+impl Tally {
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            admitted: self.admitted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            other: self.other.load(Ordering::Relaxed),
+        }
+    }
+
+    fn add(&self, status: u16) {
+        let count = match status {
+            200 => &self.admitted,
+            429 => &self.refused,
+            _ => &self.other,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Counts {
+    #[must_use]
+    pub const fn offered(self) -> u64 {
+        self.admitted + self.refused + self.other
+    }
+
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            admitted: self.admitted - before.admitted,
+            refused: self.refused - before.refused,
+            other: self.other - before.other,
+        }
+    }
+}
 
 /// Requests of one kind at an even pace.
 #[derive(Clone, Debug)]
@@ -35,6 +92,8 @@ pub struct Stream {
     pub lasts: Duration,
     /// Whether the `code` of refusals is of interest.
     pub codes: bool,
+    /// Told of every answer as it comes.
+    pub tally: Arc<Tally>,
 }
 
 impl Stream {
@@ -50,6 +109,7 @@ impl Stream {
             after: Duration::ZERO,
             lasts,
             codes: false,
+            tally: Arc::default(),
         }
     }
 
@@ -181,6 +241,7 @@ struct Lane {
     every: Duration,
     end: Instant,
     codes: bool,
+    tally: Arc<Tally>,
     stream: Option<TcpStream>,
     buffer: Vec<u8>,
 }
@@ -198,6 +259,7 @@ impl Lane {
             every,
             end: start + stream.after + stream.lasts,
             codes: stream.codes,
+            tally: Arc::clone(&stream.tally),
             stream: None,
             buffer: Vec::with_capacity(4_096),
         }
@@ -209,7 +271,9 @@ impl Lane {
         self.stream = TcpStream::connect(self.to).await.ok();
         while due < self.end {
             sleep_until(due).await;
-            samples.push(self.exchange().await);
+            let sample = self.exchange().await;
+            self.tally.add(sample.status);
+            samples.push(sample);
             due += self.every;
             let now = Instant::now();
             while due + self.every < now {
@@ -349,8 +413,11 @@ mod tests {
         let to = server(OK, Duration::ZERO);
         let mut stream = Stream::new(&[to], "/", 200.0, Duration::from_secs(2));
         stream.connections = 8;
+        let tally = Arc::clone(&stream.tally);
         let samples = run(&[stream]).remove(0);
         assert!((360..=400).contains(&samples.len()), "{}", samples.len());
+        assert_eq!(tally.counts().admitted, samples.len() as u64);
+        assert_eq!(tally.counts().offered(), samples.len() as u64);
         assert_eq!(count(&samples, 200), samples.len());
         let halves = samples.iter().filter(|s| s.sent < 1_000_000_000).count();
         assert!((160..=200).contains(&halves), "{halves} in the first half");
