@@ -98,10 +98,11 @@ audit: ## Known vulnerabilities in what we depend on (needs the advisory databas
 	@cargo deny --locked check advisories
 
 .PHONY: abi
-abi: ## Write down what each filter exports and imports
+abi: ## Write down what each filter, and the template, exports and imports
 	@tools/setup.sh build test
 	@tools/wasm.sh
 	@node tools/abi.mjs update
+	@tools/new-test.sh update
 
 .PHONY: new
 new: ## A new filter: make new NAME=my-filter

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Makes a filter from the template in a copy of this tree, with no edit elsewhere, and takes it
 # through everything: native tests, WebAssembly, exports, Envoy. Needs what `make test` needs.
+#
+# usage: new-test.sh [update]   update: no tests, but writes the template's abi.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/say.sh
@@ -37,6 +39,18 @@ nextest() {
     fi
 }
 
+filter=gate-of-2-words
+artifact=gate_of_2_words
+
+if [ "${1:-}" = update ]; then
+    root=$OLDPWD
+    tools/new.sh "$filter" >/dev/null
+    tools/wasm.sh "$filter"
+    node tools/abi.mjs update
+    cp "filters/$filter/abi.txt" "$root/tools/new-filter/abi.txt"
+    exit
+fi
+
 refuses() {
     local before after
     before=$(ls -A filters)
@@ -50,8 +64,6 @@ for bad in '' Auth auth 'a b' a_b a- -a 1a 'a/b' ../a util test serde match "$(p
     check "refuses the name '$bad'" refuses "$bad"
 done
 
-filter=gate-of-2-words
-artifact=gate_of_2_words
 before=$(find . -path ./filters/$filter -prune -o -type f ! -name Cargo.lock -print0 | sort -z | xargs -0 sha256sum | sha256sum)
 check "makes $filter" tools/new.sh "$filter"
 after=$(find . -path ./filters/$filter -prune -o -type f ! -name Cargo.lock -print0 | sort -z | xargs -0 sha256sum | sha256sum)
