@@ -3,5 +3,7 @@
 
 pub mod api_keys;
 pub mod limits;
+pub mod lists;
 pub mod load;
+pub mod samples;
 pub mod tiers;
