@@ -20,6 +20,7 @@ use wire::tiers::TierTable;
 use crate::{
     aimd,
     key::{DEFAULT_PREFIX, Prefix},
+    listener::Bounds,
     secret::Secret,
     store::redis,
     tiers::RawTiers,
@@ -57,6 +58,9 @@ struct Raw {
     max_body_bytes: usize,
     max_in_flight: usize,
     request_timeout_ms: u64,
+    max_connections: usize,
+    first_head_timeout_ms: u64,
+    idle_timeout_ms: u64,
     drain_ms: u64,
     log: String,
     embedded: RawEmbedded,
@@ -123,6 +127,9 @@ impl Default for Raw {
             max_body_bytes: 262_144,
             max_in_flight: 4_096,
             request_timeout_ms: 2_000,
+            max_connections: 1_000,
+            first_head_timeout_ms: 5_000,
+            idle_timeout_ms: 300_000,
             drain_ms: 5_000,
             log: "info".to_owned(),
             embedded: RawEmbedded::default(),
@@ -190,8 +197,8 @@ pub struct Config {
     pub max_in_flight: usize,
     /// Time for a request, its body included.
     pub request_timeout: Duration,
-    /// Time for open requests to end after SIGTERM.
-    pub drain: Duration,
+    /// What a listener bounds.
+    pub bounds: Bounds,
     /// Filter of the log, as `tracing-subscriber` reads it.
     pub log: String,
     /// Where tokens are kept.
@@ -282,6 +289,14 @@ impl Raw {
         problems.within("max_body_bytes", self.max_body_bytes, 1_024, 16_777_216);
         problems.within("max_in_flight", self.max_in_flight, 64, 1_000_000);
         problems.within("request_timeout_ms", self.request_timeout_ms, 10, 60_000);
+        problems.within("max_connections", self.max_connections, 1, 1_000_000);
+        problems.within(
+            "first_head_timeout_ms",
+            self.first_head_timeout_ms,
+            10,
+            60_000,
+        );
+        problems.within("idle_timeout_ms", self.idle_timeout_ms, 1_000, 3_600_000);
         problems.within("drain_ms", self.drain_ms, 0, 600_000);
         problems.within("embedded.max_keys", self.embedded.max_keys, 16, 100_000_000);
         self.adaptive.check(&mut problems);
@@ -310,7 +325,12 @@ impl Raw {
                 max_body_bytes: self.max_body_bytes,
                 max_in_flight: self.max_in_flight,
                 request_timeout: Duration::from_millis(self.request_timeout_ms),
-                drain: Duration::from_millis(self.drain_ms),
+                bounds: Bounds {
+                    connections: self.max_connections,
+                    first_head: Duration::from_millis(self.first_head_timeout_ms),
+                    idle: Duration::from_millis(self.idle_timeout_ms),
+                    drain: Duration::from_millis(self.drain_ms),
+                },
                 log: self.log,
                 store,
                 live: Live {

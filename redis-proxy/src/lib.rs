@@ -17,6 +17,7 @@ pub mod bucket;
 pub mod config;
 pub mod http;
 pub mod key;
+pub mod listener;
 pub mod metrics;
 pub mod script;
 pub mod secret;

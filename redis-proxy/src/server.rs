@@ -1,7 +1,7 @@
 //! The process: store, listener, timers, reload, shutdown.
 
 use std::{
-    future::Future,
+    future::{Future, ready},
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -10,13 +10,13 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
     time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
     config::{Config, Flags, StoreConfig},
     http::{State, router},
+    listener,
     store::{
         Store,
         embedded::{Embedded, steady_clock},
@@ -46,32 +46,13 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), AnyError> {
     if let Some(path) = flags.config.clone() {
         tokio::spawn(reload(Arc::clone(&state), flags, path));
     }
-    serve(listener, state, &config, stop).await
-}
-
-async fn serve(
-    listener: TcpListener,
-    state: Arc<State>,
-    config: &Config,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), AnyError> {
-    let (stopping, mut stopped) = watch::channel(());
-    let graceful = async move {
+    let stop = async {
         stop.await;
         tracing::info!("draining");
-        drop(stopping);
     };
-    let service = router(state, config);
-    let server = axum::serve(listener, service).with_graceful_shutdown(graceful);
-    let server = async move { server.await };
-    let patience = async {
-        let _ = stopped.changed().await;
-        tokio::time::sleep(config.drain).await;
-    };
-    tokio::select! {
-        ended = server => ended?,
-        () = patience => tracing::warn!("requests still open after drain_ms are cut"),
-    }
+    let routes = router(state, &config);
+    let plain = |stream| ready(Ok(stream));
+    listener::serve(listener, plain, routes, config.bounds, stop).await;
     Ok(())
 }
 

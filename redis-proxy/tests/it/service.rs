@@ -668,6 +668,69 @@ async fn a_request_that_never_ends_does_not_hold_up_the_shutdown() {
     assert!(service.exit(Duration::from_secs(3)).success());
 }
 
+/// What the service says to this before it closes the connection, and after how long it did.
+fn said_until_closed(port: u16, sent: &str) -> (String, Duration) {
+    let started = Instant::now();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(sent.as_bytes()).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).expect("closed");
+    let said = String::from_utf8_lossy(&said).into_owned();
+    (said, started.elapsed())
+}
+
+#[tokio::test]
+async fn a_connection_that_sends_no_request_is_closed() {
+    let service = Service::start("first_head_timeout_ms = 300").await;
+    for sent in [
+        "",
+        "GET /healthz HTTP/1.1\r\nhost: x\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let (_, after) = said_until_closed(service.port, sent);
+        let expected = Duration::from_millis(250)..Duration::from_secs(2);
+        assert!(expected.contains(&after), "{sent:?}: {after:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_first_head_but_not_the_idle_time() {
+    let config = "first_head_timeout_ms = 100\nidle_timeout_ms = 1000";
+    let service = Service::start(config).await;
+    let request = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let (said, after) = said_until_closed(service.port, request);
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    let expected = Duration::from_millis(900)..Duration::from_secs(3);
+    assert!(expected.contains(&after), "{after:?}");
+}
+
+#[tokio::test]
+async fn connections_above_the_most_wait_for_one_to_end() {
+    let config = "max_connections = 2\nfirst_head_timeout_ms = 2000";
+    let service = Service::start(config).await;
+    // The client of `start` keeps one.
+    let held = TcpStream::connect(("127.0.0.1", service.port)).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut waiting = TcpStream::connect(("127.0.0.1", service.port)).unwrap();
+    waiting
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    waiting
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let mut answer = [0; 12];
+    assert!(waiting.read(&mut answer).is_err(), "served above the most");
+    drop(held);
+    waiting
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    waiting.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
 #[test]
 fn a_bad_configuration_is_refused_with_every_problem() {
     let dir = tempfile::tempdir().unwrap();
