@@ -100,6 +100,7 @@ unsafe extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
     fn proxy_call_foreign_function(
         name: *const u8,
         name_size: usize,
@@ -297,6 +298,13 @@ pub fn increment_metric(id: u32, by: i64) -> Result<(), Status> {
 pub fn record_metric(id: u32, value: u64) -> Result<(), Status> {
     // SAFETY: plain numbers.
     done(unsafe { proxy_record_metric(id, value) })
+}
+
+pub fn metric(id: u32) -> Result<u64, Status> {
+    let mut value = 0;
+    // SAFETY: the pointer is to a live u64.
+    done(unsafe { proxy_get_metric(id, &raw mut value) })?;
+    Ok(value)
 }
 
 /// Never called with a name that the gateway may not know: Kong traps on those.

@@ -78,6 +78,15 @@ impl Gateway {
         }
     }
 
+    /// Whether a gauge can be moved by a difference, so that every worker adds its part to it. Kong traps on
+    /// that, and shows what was recorded last; counters it adds up over its workers.
+    pub const fn moves_gauges(self) -> bool {
+        match self {
+            Self::Envoy => true,
+            Self::Kong => false,
+        }
+    }
+
     /// Whether the gateway lends its crypto through `verify_signature`. Asking Kong for a foreign
     /// function that it does not have is a trap.
     pub const fn has_crypto(self) -> bool {
@@ -95,6 +104,10 @@ impl Gateway {
             (Self::Kong, Fact::Route) => Some("kong\0route_name"),
             (Self::Envoy, Fact::Service) => Some("xds\0cluster_name"),
             (Self::Kong, Fact::Service) => Some("kong\0service_name"),
+            // Envoy's TLS inspector computes them, and its `set_filter_state` makes properties of them: see
+            // `docs/lists.md`.
+            (Self::Envoy, Fact::Ja3) => Some("filter_state\0portcullis.ja3"),
+            (Self::Envoy, Fact::Ja4) => Some("filter_state\0portcullis.ja4"),
             _ => None,
         }
     }

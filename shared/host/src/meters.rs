@@ -1,11 +1,13 @@
 //! Metrics and log lines on their way to the gateway.
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use policy::effects::Outcome;
 use policy::metric::exported_name;
 use policy::{Kind, Level, Metric, Sample};
 
 use crate::abi::{self, MetricType};
+use crate::gateway::Gateway;
 
 /// More series than this of one filter are not defined. Policies bound their labels; this bounds
 /// their mistakes.
@@ -14,6 +16,7 @@ const MAX_SERIES: usize = 4_096;
 /// The metrics of one configuration, each defined at its first use.
 pub struct Meters<M> {
     own: HashMap<M, u32, foldhash::fast::FixedState>,
+    sums: HashMap<M, Part, foldhash::fast::FixedState>,
     outcomes: HashMap<Outcome, u32, foldhash::fast::FixedState>,
 }
 
@@ -21,6 +24,7 @@ impl<M: Metric> Meters<M> {
     pub fn new() -> Self {
         Self {
             own: HashMap::default(),
+            sums: HashMap::default(),
             outcomes: HashMap::default(),
         }
     }
@@ -39,38 +43,134 @@ impl<M: Metric> Meters<M> {
         let _ = abi::increment_metric(id, 1);
     }
 
-    pub fn sample(&mut self, sample: Sample<M>) {
-        let kind = sample.metric.kind();
-        let id = if let Some(id) = self.own.get(&sample.metric) {
-            *id
-        } else {
-            if self.own.len() >= MAX_SERIES {
-                return;
-            }
-            let name = exported_name(sample.metric.name(), &sample.metric.labels());
-            let kind = match kind {
-                Kind::Counter => MetricType::Counter,
-                Kind::Gauge => MetricType::Gauge,
-            };
-            let Ok(id) = abi::define_metric(kind, &name) else {
-                return;
-            };
-            self.own.insert(sample.metric, id);
-            id
-        };
+    /// Moves a metric. `gateway` is known once there was a request.
+    pub fn sample(&mut self, sample: Sample<M>, gateway: Option<Gateway>) {
         // Kong traps on anything else than an increment above zero or a recorded gauge.
-        match kind {
+        match sample.metric.kind() {
             Kind::Counter => {
                 if let Ok(by) = i64::try_from(sample.value)
                     && by > 0
+                    && let Some(id) = self.id_of(sample.metric, MetricType::Counter)
                 {
                     let _ = abi::increment_metric(id, by);
                 }
             }
             Kind::Gauge => {
-                let _ = abi::record_metric(id, sample.value);
+                if let Some(id) = self.id_of(sample.metric, MetricType::Gauge) {
+                    let _ = abi::record_metric(id, sample.value);
+                }
+            }
+            Kind::Sum => {
+                let room = self.sums.len() < MAX_SERIES;
+                let part = match self.sums.entry(sample.metric) {
+                    Entry::Occupied(entry) => Some(entry.into_mut()),
+                    Entry::Vacant(entry) if room => {
+                        let part = Part::new(&exported(entry.key()));
+                        part.map(|part| entry.insert(part))
+                    }
+                    Entry::Vacant(_) => None,
+                };
+                if let Some(part) = part {
+                    part.wanted = sample.value;
+                    part.settle(gateway);
+                }
             }
         }
+    }
+
+    /// Shows sums again: where a gauge shows what was recorded last, that of another worker may be old.
+    pub fn show_sums(&mut self, gateway: Option<Gateway>) {
+        for part in self.sums.values_mut() {
+            part.settle(gateway);
+        }
+    }
+
+    /// Takes this worker's parts out of all sums.
+    pub fn take_back(&mut self, gateway: Option<Gateway>) {
+        for part in self.sums.values_mut() {
+            part.wanted = 0;
+            part.settle(gateway);
+        }
+    }
+
+    fn id_of(&mut self, metric: M, kind: MetricType) -> Option<u32> {
+        if let Some(id) = self.own.get(&metric) {
+            return Some(*id);
+        }
+        if self.own.len() >= MAX_SERIES {
+            return None;
+        }
+        let id = abi::define_metric(kind, &exported(&metric)).ok()?;
+        self.own.insert(metric, id);
+        Some(id)
+    }
+}
+
+fn exported<M: Metric>(metric: &M) -> String {
+    exported_name(metric.name(), &metric.labels())
+}
+
+/// What this worker adds to a sum.
+struct Part {
+    name: String,
+    gauge: u32,
+    /// Where gauges cannot be moved by a difference: counters of what was ever added and taken away,
+    /// which such a gateway adds up over its workers.
+    counters: Option<(u32, u32)>,
+    added: u64,
+    wanted: u64,
+}
+
+impl Part {
+    fn new(name: &str) -> Option<Self> {
+        Some(Self {
+            name: name.to_owned(),
+            gauge: abi::define_metric(MetricType::Gauge, name).ok()?,
+            counters: None,
+            added: 0,
+            wanted: 0,
+        })
+    }
+
+    /// Makes the sum hold what is wanted of this worker.
+    fn settle(&mut self, gateway: Option<Gateway>) {
+        let Some(gateway) = gateway else { return };
+        let up = self.wanted.saturating_sub(self.added);
+        let down = self.added.saturating_sub(self.wanted);
+        self.added = self.wanted;
+        let (up, down) = (
+            i64::try_from(up).unwrap_or_default(),
+            i64::try_from(down).unwrap_or_default(),
+        );
+        if gateway.moves_gauges() {
+            if up > 0 || down > 0 {
+                let _ = abi::increment_metric(self.gauge, up.saturating_sub(down));
+            }
+            return;
+        }
+        let Some((added, taken)) = self.counters() else {
+            return;
+        };
+        if up > 0 {
+            let _ = abi::increment_metric(added, up);
+        }
+        if down > 0 {
+            let _ = abi::increment_metric(taken, down);
+        }
+        // What was taken away is read first: what is added meanwhile makes no sum negative.
+        if let (Ok(taken), Ok(added)) = (abi::metric(taken), abi::metric(added)) {
+            let _ = abi::record_metric(self.gauge, added.saturating_sub(taken));
+        }
+    }
+
+    fn counters(&mut self) -> Option<(u32, u32)> {
+        if self.counters.is_none() {
+            let define = |suffix: &str| {
+                abi::define_metric(MetricType::Counter, &format!("{}_{suffix}", self.name)).ok()
+            };
+            self.counters = define("added").zip(define("taken"));
+        }
+        self.counters
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use policy::callout::Callout;
 use policy::effects::HeaderEdit;
 use policy::head::to_wire;
-use policy::{Answer, CalloutError, Effects, Keeper, KeeperCx, Level, Loaded, Phases, Policy};
+use policy::{
+    Answer, CalloutError, Effects, Keeper, KeeperCx, Level, Loaded, Phases, Policy, Time,
+};
 
 use crate::abi::{self, Buffer, Map, Status};
 use crate::clock::now;
@@ -17,6 +19,8 @@ use crate::timer::Timer;
 
 /// Ticks come no more often than this.
 const MIN_TICK: Duration = Duration::from_millis(10);
+/// Sums are shown again this often where another worker's may be out of date.
+const SUMS_EVERY: Duration = Duration::from_secs(1);
 
 pub struct Root<P: Policy> {
     pub id: u32,
@@ -25,8 +29,18 @@ pub struct Root<P: Policy> {
     pub keeper: RefCell<P::Keeper>,
     pub timer: RefCell<Timer>,
     meters: RefCell<Meters<P::Metric>>,
+    /// When the sums were shown last.
+    shown: Cell<Time>,
     /// Spare sink, so that a request needs no new one.
     effects: Cell<Effects<P::Metric>>,
+}
+
+impl<P: Policy> Drop for Root<P> {
+    fn drop(&mut self) {
+        if let Ok(mut meters) = self.meters.try_borrow_mut() {
+            meters.take_back(self.gateway.get());
+        }
+    }
 }
 
 /// A callout that the keeper asked for and that could be started, or not.
@@ -75,6 +89,7 @@ impl<P: Policy> Root<P> {
             keeper: RefCell::new(keeper),
             timer: RefCell::default(),
             meters: RefCell::new(Meters::new()),
+            shown: Cell::default(),
             effects: Cell::default(),
         })
     }
@@ -91,12 +106,27 @@ impl<P: Policy> Root<P> {
 
     /// Lets the keeper work and starts the callouts that it asks for.
     pub fn tick(&self) -> Vec<Started> {
+        self.show_sums();
         self.with_keeper(|keeper, cx| keeper.on_tick(cx))
     }
 
     /// Hands the keeper the end of one of its callouts.
     pub fn answer(&self, tag: u32, answer: Result<Answer<'_>, CalloutError>) -> Vec<Started> {
         self.with_keeper(|keeper, cx| keeper.on_answer(tag, answer, cx))
+    }
+
+    fn show_sums(&self) {
+        let gateway = self.gateway.get();
+        if gateway.is_none_or(Gateway::moves_gauges) {
+            return;
+        }
+        let now = now();
+        if now.since(self.shown.get()) >= SUMS_EVERY
+            && let Ok(mut meters) = self.meters.try_borrow_mut()
+        {
+            self.shown.set(now);
+            meters.show_sums(gateway);
+        }
     }
 
     fn with_keeper(
@@ -176,7 +206,7 @@ impl<P: Policy> Root<P> {
                 meters.outcome(P::NAME, outcome);
             }
             for sample in effects.samples.drain(..) {
-                meters.sample(sample);
+                meters.sample(sample, self.gateway.get());
             }
         }
         for (level, line) in effects.logs.drain(..) {

@@ -40,6 +40,12 @@ pub enum Waits {
     Start,
     /// The callout of this token.
     Callout { token: u32, max_answer: usize },
+    /// Time, which passes while the callout of this token is under way.
+    Held {
+        token: u32,
+        max_answer: usize,
+        until: Time,
+    },
     /// Time, or the keeper.
     Timer(Wait),
     /// Its body, of which so many bytes are wanted.
@@ -56,6 +62,19 @@ pub enum Flow {
     Continue,
     /// It waits, or it has been answered.
     Stop,
+}
+
+impl Waits {
+    /// The callout that it waits for, and the longest answer to it.
+    pub const fn callout(self) -> Option<(u32, usize)> {
+        match self {
+            Self::Callout { token, max_answer }
+            | Self::Held {
+                token, max_answer, ..
+            } => Some((token, max_answer)),
+            _ => None,
+        }
+    }
 }
 
 impl<P: Policy> Stream<P> {
@@ -109,7 +128,21 @@ impl<P: Policy> Stream<P> {
     }
 
     pub fn on_answer(&mut self, ended: &Ended) -> Flow {
-        self.proceed(Event::Answer(ended.answer()), false)
+        let answer = ended.answer();
+        let Waits::Held { until, .. } = self.waits else {
+            return self.proceed(Event::Answer(answer), false);
+        };
+        match answer {
+            _ if now() >= until => self.proceed(Event::Woke, false),
+            Ok(answer) if answer.status == 200 => {
+                if self.hold_by_callout(until) {
+                    return Flow::Stop;
+                }
+                self.proceed(Event::Answer(Err(CalloutError::Refused)), false)
+            }
+            Ok(_) => self.proceed(Event::Answer(Err(CalloutError::Refused)), false),
+            Err(error) => self.proceed(Event::Answer(Err(error)), false),
+        }
     }
 
     pub fn on_woken(&mut self) -> Flow {
@@ -184,6 +217,9 @@ impl<P: Policy> Stream<P> {
                     self.hold(Wait::Asleep(until));
                     return Flow::Stop;
                 }
+                Some(Verdict::SleepUntil(until)) if self.hold_by_callout(until) => {
+                    return Flow::Stop;
+                }
                 Some(Verdict::Await { until }) if self.can_wait() => {
                     self.hold(Wait::Awaiting(until));
                     return Flow::Stop;
@@ -228,6 +264,26 @@ impl<P: Policy> Stream<P> {
         if let Ok(mut timer) = self.root.timer.try_borrow_mut() {
             timer.hold(self.id, wait);
         }
+    }
+
+    /// Lets the time pass with a callout that takes as long, where nothing else holds a request.
+    fn hold_by_callout(&mut self, until: Time) -> bool {
+        if !P::PHASES.has(Phases::CALLOUTS) {
+            return false;
+        }
+        let rest = until.since(now());
+        let Some(callout) = P::hold(&self.root.config.policy, rest) else {
+            return false;
+        };
+        let Ok(token) = self.root.dispatch(&callout) else {
+            return false;
+        };
+        self.waits = Waits::Held {
+            token,
+            max_answer: callout.max_answer,
+            until,
+        };
+        true
     }
 
     fn call(&mut self, callout: &Callout) -> bool {

@@ -184,7 +184,7 @@ impl<P: Policy> Vm<P> {
     pub fn on_delete(&self, context: u32) {
         self.with((), |state| {
             if let Some(mut stream) = state.streams.remove(&context) {
-                if let Waits::Callout { token, .. } = stream.waits {
+                if let Some((token, _)) = stream.waits.callout() {
                     state.callouts.remove(&token);
                 }
                 // Whoever waits for what it held is woken by the next tick, not here: the gateway
@@ -223,11 +223,7 @@ impl<P: Policy> State<P> {
         let Some(stream) = self.streams.get_mut(&context) else {
             return;
         };
-        let Waits::Callout {
-            token: expected,
-            max_answer,
-        } = stream.waits
-        else {
+        let Some((expected, max_answer)) = stream.waits.callout() else {
             return;
         };
         if token != expected {
@@ -242,7 +238,7 @@ impl<P: Policy> State<P> {
 
     /// Notes whose callout it is that a request now waits for.
     fn follow(&mut self, context: u32, waits: Waits) {
-        if let Waits::Callout { token, .. } = waits {
+        if let Some((token, _)) = waits.callout() {
             self.callouts.insert(token, Caller::Stream(context));
         }
     }

@@ -66,7 +66,10 @@ impl<P: Policy> Guard<P> {
             host: lent.host,
             effects: &mut *lent.effects,
         };
-        let result = self.policy.on_request(event, &mut cx);
+        let mut result = self.policy.on_request(event, &mut cx);
+        if guard.shadow && matches!(result, Ok(Verdict::SleepUntil(_))) {
+            result = self.policy.on_request(Event::Woke, &mut cx);
+        }
         let effects = lent.effects;
         match result {
             Ok(Verdict::Allow) => {
@@ -207,10 +210,16 @@ mod tests {
             Self
         }
 
-        fn on_request(&mut self, _: Event<'_>, cx: &mut Cx<'_, Self>) -> Result<Verdict, Fault> {
+        fn on_request(
+            &mut self,
+            event: Event<'_>,
+            cx: &mut Cx<'_, Self>,
+        ) -> Result<Verdict, Fault> {
             match cx.request.path_and_query().unwrap_or_default() {
                 "/deny" => Ok(Verdict::Deny(Reply::problem(403, "no", "No"))),
                 "/fault" => Err(Fault::Unexpected("test")),
+                "/sleep" if matches!(event, Event::Woke) => Ok(Verdict::Deny(slept())),
+                "/sleep" => Ok(Verdict::SleepUntil(Time::NEVER)),
                 "/call" => Ok(Verdict::Call(Callout {
                     upstream: Upstream {
                         target: "t".into(),
@@ -226,6 +235,10 @@ mod tests {
                 _ => Ok(Verdict::Allow),
             }
         }
+    }
+
+    fn slept() -> Reply {
+        Reply::problem(403, "slept", "Slept")
     }
 
     struct Nowhere;
@@ -294,6 +307,15 @@ mod tests {
         assert_eq!(verdict, Verdict::Allow);
         assert_eq!(effects.outcomes, [Outcome::Shadowed("no")]);
         assert!(effects.logs[0].1.contains("would deny code=no"));
+    }
+
+    #[test]
+    fn shadow_mode_keeps_nobody_waiting() {
+        let (verdict, effects) = run("/sleep", r#"{"shadow":true}"#, false);
+        assert_eq!(verdict, Verdict::Allow);
+        assert_eq!(effects.outcomes, [Outcome::Shadowed("slept")]);
+        let (verdict, _) = run("/sleep", "{}", false);
+        assert_eq!(verdict, Verdict::SleepUntil(Time::NEVER));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub mod time;
 pub mod ttl_cache;
 pub mod verdict;
 
+use std::time::Duration;
+
 pub use callout::{Answer, Callout, CalloutError};
 pub use config::{ConfigErrors, Configure, Loaded, Problems};
 pub use cx::Cx;
@@ -68,6 +70,13 @@ pub trait Policy: Sized + 'static {
     /// Decides. Called with [`Event::Headers`] first, then once for each thing that the last
     /// [`Verdict`] asked for, until the verdict is `Allow` or `Deny`.
     fn on_request(&mut self, event: Event<'_>, cx: &mut Cx<'_, Self>) -> Result<Verdict, Fault>;
+
+    /// A question whose answer takes so long, or as long as the service allows, for gateways that can hold
+    /// a request by nothing else; `None` if there is no such service. Answered with 200, it was slept; a
+    /// sleep that is not over yet goes on with the next one. Needs [`Phases::CALLOUTS`].
+    fn hold(_config: &Self::Config, _time: Duration) -> Option<Callout> {
+        None
+    }
 
     /// Whether the response of this request matters. Asked before anything of the response is read.
     fn watches_response(&self) -> bool {

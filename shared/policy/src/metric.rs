@@ -11,8 +11,10 @@ use std::hash::Hash;
 pub enum Kind {
     /// Only up.
     Counter,
-    /// Set to a value.
+    /// Set to a value. Of several workers' values one is shown.
     Gauge,
+    /// Set to a value by each worker; their sum is shown.
+    Sum,
 }
 
 /// A metric with its labels.

@@ -15,7 +15,10 @@ pub enum Verdict {
     Deny(Reply),
     /// The request waits for this callout; [`Event::Answer`](crate::Event::Answer) follows.
     Call(Callout),
-    /// The request waits until then; [`Event::Woke`](crate::Event::Woke) follows.
+    /// The request waits until then; [`Event::Woke`](crate::Event::Woke) follows. Where the gateway can
+    /// hold a request by a callout alone and [`Policy::hold`](crate::Policy::hold) makes none, or it ends
+    /// badly before the time, [`Event::Answer`](crate::Event::Answer) with an error follows. In shadow
+    /// mode nobody waits.
     SleepUntil(Time),
     /// The request waits for another one's callout to change the keeper, at most until then;
     /// `Woke` follows. Where the gateway cannot hold a request without a callout of its own,
