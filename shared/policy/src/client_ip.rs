@@ -37,7 +37,10 @@ pub fn parse_peer(text: &[u8]) -> Option<IpAddr> {
     parse(text)
 }
 
-fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+/// Whether the address is in one of these networks. An IPv4-mapped IPv6 address is the IPv4 address.
+#[must_use]
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = address.to_canonical();
     trusted.iter().any(|net| net.contains(&address))
 }
 

@@ -11,6 +11,10 @@ pub enum Fact {
     Route,
     /// The gateway's name of the upstream service.
     Service,
+    /// The JA3 hash of the peer's TLS client hello, where the gateway itself ended TLS and computes it.
+    Ja3,
+    /// The JA4 fingerprint of the same.
+    Ja4,
 }
 
 /// A signature to check.

@@ -1,0 +1,24 @@
+//! What a worker holds of the lists that redis-proxy keeps (D2, D3, T2, A8).
+//!
+//! - [`Follower`] asks for a list on each tick, takes pages and hands their changes to a [`Sink`].
+//! - [`Watchlist`] is the sink that looks clients up: by address, JA3 and JA4.
+//! - [`Clients`] says whose request it is.
+//!
+//! A keeper with a list is three lines: `on_tick` pushes [`Follower::poll`], `on_answer` hands the answer to
+//! [`Follower::take`] and pushes the callout that may follow; `Watchlist::sweep` is called once per tick.
+
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
+
+mod client;
+mod follower;
+mod service;
+mod shelf;
+mod sink;
+mod stamp;
+mod watchlist;
+
+pub use client::{Client, Clients, RawClients, is_header_name};
+pub use follower::{Followed, Follower, Taken, Unusable};
+pub use service::{ListService, RawListService};
+pub use sink::Sink;
+pub use watchlist::{DEFAULT_CAPACITY, Match, Watchlist};
