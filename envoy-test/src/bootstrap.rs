@@ -109,6 +109,8 @@ fn listener(listener: &Listener) -> Value {
                     "cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}],
                 },
                 "preserve_external_request_id": true,
+                // Else Envoy adds its own `server` after the filters.
+                "server_header_transformation": "PASS_THROUGH",
                 // As much as Envoy lets through, so that the filters see what clients can do.
                 "max_request_headers_kb": 256,
                 "common_http_protocol_options": {"max_headers_count": 2000},

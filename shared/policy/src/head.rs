@@ -187,6 +187,15 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Head {
     }
 }
 
+/// Whether this can be the name of a header (RFC 9110 section 5.6.2: a token).
+#[must_use]
+pub fn is_header_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
 /// Writes pairs in the header map format of Proxy-Wasm, the reverse of [`Head::from_wire`].
 /// `None` when a part does not fit the format.
 #[must_use]

@@ -16,7 +16,7 @@ use crate::request::Request;
 pub struct Expect {
     pub status: Option<u16>,
     pub code: Option<String>,
-    /// Response headers with their values; `*` is any value.
+    /// Response headers with their values; `*` is any value, `!x` any but `x`.
     pub headers: BTreeMap<String, String>,
     /// Response headers that must not be there.
     pub absent: Vec<String>,
@@ -121,7 +121,7 @@ impl Expect {
         }
         for (name, expected) in &self.headers {
             match exchange.header(name) {
-                Some(value) if expected == "*" || value == expected => {}
+                Some(value) if is_expected(value.as_bytes(), expected) => {}
                 got => faults.push(format!(
                     "response header {name} is {got:?}, not {expected:?}"
                 )),
@@ -153,6 +153,14 @@ impl Expect {
     }
 }
 
+/// `*` is any value, `!x` any but `x`.
+fn is_expected(value: &[u8], expected: &str) -> bool {
+    match expected.strip_prefix('!') {
+        Some(unexpected) => value != unexpected.as_bytes(),
+        None => expected == "*" || value == expected.as_bytes(),
+    }
+}
+
 impl UpstreamExpect {
     fn faults(&self, exchange: &Exchange, faults: &mut Vec<String>) {
         let reached = exchange.upstream.is_some();
@@ -177,7 +185,7 @@ impl UpstreamExpect {
         for (name, expected) in &self.headers {
             let values: Vec<Vec<u8>> = seen.all(name).collect();
             let fits = match values.as_slice() {
-                [value] => expected == "*" || value == expected.as_bytes(),
+                [value] => is_expected(value, expected),
                 _ => false,
             };
             if !fits {
@@ -339,6 +347,9 @@ mod tests {
                 "expect = { is = 'pass', upstream = { headers = { a = '1' }, path = '/x' } }",
                 0,
             ),
+            ("expect = { upstream = { headers = { a = '*' } } }", 0),
+            ("expect = { upstream = { headers = { a = '!2' } } }", 0),
+            ("expect = { upstream = { headers = { a = '!1' } } }", 1),
             ("expect = { upstream = { headers = { a = '2' } } }", 1),
             ("expect = { upstream = { headers = { b = '2' } } }", 1),
             ("expect = { upstream = { absent = ['c'] } }", 0),
