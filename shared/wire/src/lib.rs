@@ -6,4 +6,5 @@ pub mod limits;
 pub mod lists;
 pub mod load;
 pub mod samples;
+pub mod sleep;
 pub mod tiers;
