@@ -66,6 +66,12 @@ pub enum Endpoint {
     Load,
     /// The whole of redis-proxy.
     RedisProxy,
+    /// Its lists.
+    Lists,
+    /// Where it takes samples.
+    Samples,
+    /// Lists and samples both.
+    ListService,
 }
 
 impl Endpoint {
@@ -76,6 +82,12 @@ impl Endpoint {
             self,
             Self::Acquire | Self::Tiers | Self::Load | Self::RedisProxy
         )
+    }
+
+    /// Whether it is of the lists' service.
+    #[must_use]
+    pub const fn is_of_list_service(self) -> bool {
+        matches!(self, Self::Lists | Self::Samples | Self::ListService)
     }
 }
 

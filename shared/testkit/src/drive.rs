@@ -20,7 +20,7 @@ use policy::{
 
 use crate::exchange::{Exchange, Seen, Text};
 use crate::native_crypto;
-use crate::request::{DEFAULT_HOST, Request};
+use crate::request::{DEFAULT_HOST, Request, Tls};
 use crate::world::{Asked, End, World};
 
 /// Which gateway is imitated, in what policies can notice.
@@ -107,6 +107,7 @@ type Ended = Result<(Head, Vec<u8>), CalloutError>;
 struct Facts {
     peer: Vec<u8>,
     route: Option<Vec<u8>>,
+    tls: Option<Tls>,
     lends_crypto: bool,
 }
 
@@ -115,6 +116,8 @@ impl Host for Facts {
         match fact {
             Fact::PeerAddress => Some(self.peer.clone()),
             Fact::Route => self.route.clone(),
+            Fact::Ja3 => Some(self.tls.as_ref()?.ja3.clone()?.into_bytes()),
+            Fact::Ja4 => Some(self.tls.as_ref()?.ja4.clone()?.into_bytes()),
             _ => None,
         }
     }
@@ -229,6 +232,10 @@ impl<P: Policy> Drive<P> {
             Flavour::Envoy => std::net::SocketAddr::new(peer, 50_000).to_string(),
             Flavour::Kong => peer.to_string(),
         };
+        let tls = match self.flavour {
+            Flavour::Envoy => request.tls.clone(),
+            Flavour::Kong => None,
+        };
         let stream = Stream {
             root: Rc::clone(&self.root),
             guard: Guard::new(id),
@@ -238,6 +245,7 @@ impl<P: Policy> Drive<P> {
             host: Facts {
                 peer: peer.into_bytes(),
                 route: self.route.clone(),
+                tls,
                 lends_crypto: self.flavour == Flavour::Envoy,
             },
             started: self.now,

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use serde::Deserialize;
+
 /// Names and values are bytes: clients send what they like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -12,7 +14,21 @@ pub struct Request {
     /// The address that the request comes from; 127.0.0.1 if none is given. Real gateways are
     /// reached over the loopback interface, so there it must be in 127.0.0.0/8.
     pub peer: Option<IpAddr>,
+    /// What a gateway tells that looks into TLS; one that does not tells nothing.
+    pub tls: Option<Tls>,
 }
+
+/// What a TLS inspector tells of a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub ja3: Option<String>,
+    pub ja4: Option<String>,
+}
+
+/// Headers that stand for [`Tls`] on the way to a real gateway, where a filter ahead of ours turns them into what the
+/// inspector would tell.
+pub const TLS_HEADERS: [&str; 2] = ["x-test-tls-ja3", "x-test-tls-ja4"];
 
 /// What `Host` is unless the request says otherwise.
 pub const DEFAULT_HOST: &str = "gateway.test";
@@ -26,6 +42,7 @@ impl Request {
             headers: Vec::new(),
             body: Vec::new(),
             peer: None,
+            tls: None,
         }
     }
 
@@ -59,6 +76,27 @@ impl Request {
     #[must_use]
     pub const fn from(mut self, peer: IpAddr) -> Self {
         self.peer = Some(peer);
+        self
+    }
+
+    /// With what the gateway's TLS inspector tells.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The same with [`TLS_HEADERS`] instead.
+    #[must_use]
+    pub fn with_tls_as_headers(mut self) -> Self {
+        let Some(tls) = self.tls.take() else {
+            return self;
+        };
+        for (name, value) in TLS_HEADERS.iter().zip([tls.ja3, tls.ja4]) {
+            if let Some(value) = value {
+                self = self.header(name, value);
+            }
+        }
         self
     }
 

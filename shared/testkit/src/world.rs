@@ -8,6 +8,7 @@ use policy::Time;
 
 use crate::auth_service::AuthService;
 use crate::limit_service::LimitService;
+use crate::list_service::ListService;
 use crate::upstream::Upstream;
 
 /// A request to a service behind the gateway.
@@ -109,6 +110,8 @@ pub struct World {
     pub auth: AuthService,
     /// Counts of limits; `redis_proxy` in configurations.
     pub limits: LimitService,
+    /// Lists and samples; `list_service` in configurations.
+    pub lists: ListService,
     /// Where requests end that pass.
     pub upstream: Upstream,
     others: Vec<(String, Arc<dyn Service>)>,
@@ -126,6 +129,7 @@ impl World {
         Self {
             auth: AuthService::new(),
             limits: LimitService::new(),
+            lists: ListService::new(),
             upstream: Upstream::default(),
             others: Vec::new(),
         }
@@ -144,6 +148,7 @@ impl World {
         let mut all: Vec<(String, Arc<dyn Service>)> = vec![
             ("auth_service".into(), Arc::new(self.auth.clone())),
             ("redis_proxy".into(), Arc::new(self.limits.clone())),
+            ("list_service".into(), Arc::new(self.lists.clone())),
         ];
         all.extend(self.others.iter().cloned());
         all

@@ -75,10 +75,11 @@ impl<'a> Cast<'a> {
     }
 
     /// Carries out a change of the services.
-    pub fn change(&self, world: &World, change: &Change) -> Result<(), String> {
+    pub fn change(&self, world: &World, change: &Change, now: Time) -> Result<(), String> {
         if change.heal {
             world.auth.heal();
             world.limits.heal();
+            world.lists.heal();
         }
         for (path, entries) in &change.jwks {
             let keys = entries
@@ -92,7 +93,9 @@ impl<'a> Cast<'a> {
             world.auth.publish_document(path, document);
         }
         for (endpoint, fault) in &change.fault {
-            if endpoint.is_of_redis_proxy() {
+            if endpoint.is_of_list_service() {
+                world.lists.fail(*endpoint, fault.clone());
+            } else if endpoint.is_of_redis_proxy() {
                 world.limits.fail(*endpoint, fault.clone());
             } else {
                 world.auth.fail(*endpoint, fault.clone());
@@ -100,6 +103,22 @@ impl<'a> Cast<'a> {
         }
         for (tenant, tier) in &change.tenants {
             world.limits.set_tier_of(tenant, tier);
+        }
+        if change.lose_lists {
+            world.lists.lose();
+        }
+        if let Some(changes) = change.page_changes {
+            world.lists.set_page_changes(changes);
+        }
+        for (list, entries) in &change.list {
+            for entry in entries {
+                world.lists.add_text(*list, entry, now)?;
+            }
+        }
+        for (list, entries) in &change.unlist {
+            for entry in entries {
+                world.lists.remove_text(*list, entry)?;
+            }
         }
         for (names, active) in [(&change.revoke, false), (&change.activate, true)] {
             for name in names {

@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use policy::duration::Span;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use wire::lists::ListName;
 
 use super::expectation::{Count, Expect};
 use crate::auth_service::Endpoint;
 use crate::fault::Fault;
 use crate::gateway::HostName;
 use crate::mint::{Alg, JwkEntry, Token};
+use crate::request::Tls;
 
 /// A whole file.
 #[derive(Clone, Debug)]
@@ -168,6 +170,8 @@ pub struct Step {
     pub body: Option<String>,
     /// Where the request comes from, in 127.0.0.0/8.
     pub peer: Option<IpAddr>,
+    /// What the gateway's own TLS inspector tells of the client.
+    pub tls: Option<Tls>,
     /// So often, one after another; `${n}` counts from 0.
     pub repeat: Option<usize>,
     /// So often, all at once; `${n}` counts from 0.
@@ -190,6 +194,14 @@ pub struct Change {
     pub heal: bool,
     /// Tenants and the tiers they are put into: `standard`, `p3`.
     pub tenants: BTreeMap<String, String>,
+    /// Entries that lists gain: `ip 192.0.2.1 5m`; an hour unless they say how long.
+    pub list: BTreeMap<ListName, Vec<String>>,
+    /// Entries that lists lose: `ip 192.0.2.1`.
+    pub unlist: BTreeMap<ListName, Vec<String>>,
+    /// The store of the lists is lost, before entries are added.
+    pub lose_lists: bool,
+    /// So many changes make a page of a list.
+    pub page_changes: Option<usize>,
     /// API keys that are revoked, by name.
     pub revoke: Vec<String>,
     /// API keys that are active, by name.

@@ -66,8 +66,8 @@ impl<'a> Run<'a> {
         let mut cast = Cast::new(file)?;
         let world = World::new();
         cast.introduce(&world);
-        cast.change(&world, &file.defaults.world)?;
-        cast.change(&world, &case.world)?;
+        cast.change(&world, &file.defaults.world, gateway.now())?;
+        cast.change(&world, &case.world, gateway.now())?;
         cast.set_places(gateway.open(&world)?);
         let mut config = file.defaults.config.clone();
         merge(&mut config, &case.config);
@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
     fn step(&mut self, gateway: &mut dyn Gateway, step: &Step) -> Result<(), String> {
         let before = self.snapshot(gateway, step)?;
         if let Some(change) = &step.change {
-            self.cast.change(&self.world, change)?;
+            self.cast.change(&self.world, change, gateway.now())?;
             gateway.world_changed()?;
         }
         if let Some(patch) = &step.config {
@@ -247,6 +247,7 @@ impl<'a> Run<'a> {
             request.body = expand(body)?;
         }
         request.peer = step.peer;
+        request.tls = step.tls.clone();
         Ok(request)
     }
 
