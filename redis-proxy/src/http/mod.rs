@@ -5,6 +5,7 @@ mod limits;
 mod load;
 mod openapi;
 mod problem;
+mod sleep;
 mod tiers;
 
 use std::sync::{Arc, Mutex};
@@ -113,4 +114,5 @@ pub fn router(state: Arc<State>, config: &Config) -> Router {
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
         .layer(from_fn(in_time))
         .with_state(state)
+        .merge(sleep::route(config.bounds.connections / 2))
 }
