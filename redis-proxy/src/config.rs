@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use wire::tiers::TierTable;
 
 use crate::{
-    aimd,
+    aimd, edge,
     key::{DEFAULT_PREFIX, Prefix},
     listener::Bounds,
     secret::Secret,
@@ -64,6 +64,7 @@ struct Raw {
     drain_ms: u64,
     log: String,
     embedded: RawEmbedded,
+    edge: edge::settings::RawEdge,
     redis: RawRedis,
     adaptive: RawAdaptive,
     tiers: RawTiers,
@@ -133,6 +134,7 @@ impl Default for Raw {
             drain_ms: 5_000,
             log: "info".to_owned(),
             embedded: RawEmbedded::default(),
+            edge: edge::settings::RawEdge::default(),
             redis: RawRedis::default(),
             adaptive: RawAdaptive::default(),
             tiers: RawTiers::default(),
@@ -203,6 +205,8 @@ pub struct Config {
     pub log: String,
     /// Where tokens are kept.
     pub store: StoreConfig,
+    /// How the lists are kept.
+    pub edge: edge::settings::Settings,
     /// What may change while running.
     pub live: Live,
     /// Length of an adaptive interval.
@@ -300,6 +304,7 @@ impl Raw {
         problems.within("drain_ms", self.drain_ms, 0, 600_000);
         problems.within("embedded.max_keys", self.embedded.max_keys, 16, 100_000_000);
         self.adaptive.check(&mut problems);
+        let edge = self.edge.check(&mut problems);
         let prefix = problems.keep("prefix", Prefix::new(&self.prefix));
         let tiers = self
             .tiers
@@ -317,28 +322,31 @@ impl Raw {
                 .settings(kind, budget, self.max_in_flight, &mut problems)
                 .map(|settings| StoreConfig::Redis(Box::new(settings))),
         };
-        match (prefix, tiers, store) {
-            (Some(prefix), Some(tiers), Some(store)) if problems.0.is_empty() => Ok(Config {
-                listen: self.listen,
-                prefix,
-                budget,
-                max_body_bytes: self.max_body_bytes,
-                max_in_flight: self.max_in_flight,
-                request_timeout: Duration::from_millis(self.request_timeout_ms),
-                bounds: Bounds {
-                    connections: self.max_connections,
-                    first_head: Duration::from_millis(self.first_head_timeout_ms),
-                    idle: Duration::from_millis(self.idle_timeout_ms),
-                    drain: Duration::from_millis(self.drain_ms),
-                },
-                log: self.log,
-                store,
-                live: Live {
-                    tiers,
-                    adaptive: self.adaptive.settings(),
-                },
-                adaptive_interval: Duration::from_millis(self.adaptive.interval_ms),
-            }),
+        match (prefix, tiers, store, edge) {
+            (Some(prefix), Some(tiers), Some(store), Some(edge)) if problems.0.is_empty() => {
+                Ok(Config {
+                    listen: self.listen,
+                    prefix,
+                    budget,
+                    max_body_bytes: self.max_body_bytes,
+                    max_in_flight: self.max_in_flight,
+                    request_timeout: Duration::from_millis(self.request_timeout_ms),
+                    bounds: Bounds {
+                        connections: self.max_connections,
+                        first_head: Duration::from_millis(self.first_head_timeout_ms),
+                        idle: Duration::from_millis(self.idle_timeout_ms),
+                        drain: Duration::from_millis(self.drain_ms),
+                    },
+                    log: self.log,
+                    store,
+                    edge,
+                    live: Live {
+                        tiers,
+                        adaptive: self.adaptive.settings(),
+                    },
+                    adaptive_interval: Duration::from_millis(self.adaptive.interval_ms),
+                })
+            }
             _ => Err(ConfigErrors(problems.0)),
         }
     }
@@ -443,25 +451,32 @@ fn address(text: &str) -> Result<(String, u16), &'static str> {
     Ok((host.to_owned(), port.parse().map_err(|_| problem)?))
 }
 
+/// Problems found so far.
 #[derive(Default)]
-struct Problems(Vec<String>);
+pub(crate) struct Problems(Vec<String>);
 
 impl Problems {
-    fn add(&mut self, path: &str, problem: &str) {
+    pub(crate) fn add(&mut self, path: &str, problem: &str) {
         self.0.push(format!("{path}: {problem}"));
     }
 
-    fn within<T: PartialOrd + std::fmt::Display>(&mut self, path: &str, n: T, low: T, high: T) {
+    pub(crate) fn within<T: PartialOrd + std::fmt::Display>(
+        &mut self,
+        path: &str,
+        n: T,
+        low: T,
+        high: T,
+    ) {
         if n < low || n > high {
             self.add(path, &format!("must be {low} to {high}"));
         }
     }
 
-    fn keep<T>(&mut self, path: &str, result: Result<T, &'static str>) -> Option<T> {
+    pub(crate) fn keep<T>(&mut self, path: &str, result: Result<T, &'static str>) -> Option<T> {
         result.map_err(|problem| self.add(path, problem)).ok()
     }
 
-    fn read(&mut self, path: &str, file: &Path) -> Option<Vec<u8>> {
+    pub(crate) fn read(&mut self, path: &str, file: &Path) -> Option<Vec<u8>> {
         std::fs::read(file)
             .map_err(|error| self.add(path, &error.to_string()))
             .ok()

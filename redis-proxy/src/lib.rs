@@ -15,6 +15,7 @@ pub mod aimd;
 pub mod breaker;
 pub mod bucket;
 pub mod config;
+pub mod edge;
 pub mod http;
 pub mod key;
 pub mod listener;

@@ -16,7 +16,7 @@ use wire::{
     load::UpstreamFactors,
 };
 
-use crate::store::Health;
+use crate::{edge::metrics::EdgeMetrics, store::Health};
 
 /// Dimensions told apart; the rest count as `other`.
 const MAX_DIMS: usize = 32;
@@ -159,6 +159,11 @@ impl Metrics {
             "Effective share of the limits of a tier at an upstream",
             self.adaptive.clone(),
         );
+    }
+
+    /// Shows the lists, too.
+    pub fn show(&mut self, edge: &EdgeMetrics) {
+        edge.register(&mut self.registry);
     }
 
     /// One decided key.

@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     config::{Config, Flags, StoreConfig},
+    edge::{self, Edge, EdgeStore},
     http::{State, router},
     listener,
     store::{
@@ -38,7 +39,8 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 pub async fn run(flags: Flags, config: Config) -> Result<(), AnyError> {
     let stop = stop_signal()?;
     let store = open(&config)?;
-    let state = State::new(&config, store);
+    let edge = open_edge(&config)?;
+    let state = State::new(&config, store, edge);
     let listener = TcpListener::bind(config.listen).await?;
     tracing::info!(listen = %listener.local_addr()?, store = ?kind(&config.store), "serving");
 
@@ -73,6 +75,16 @@ fn open(config: &Config) -> Result<Arc<dyn Store>, AnyError> {
             config.prefix.clone(),
         )?)),
     }
+}
+
+fn open_edge(config: &Config) -> Result<Arc<Edge>, AnyError> {
+    let settings = &config.edge;
+    let (bounds, budget, clock) = (settings.bounds, settings.timeout, steady_clock());
+    let store: Arc<dyn EdgeStore> = match &settings.path {
+        Some(path) => Arc::new(edge::embedded::Embedded::open(path, bounds, budget, clock)?),
+        None => Arc::new(edge::embedded::Embedded::in_memory(bounds, budget, clock)?),
+    };
+    Ok(Edge::start(store, settings.rules))
 }
 
 fn kind(store: &StoreConfig) -> &'static str {

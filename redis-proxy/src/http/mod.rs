@@ -23,7 +23,9 @@ use wire::{limits::ACQUIRE_PATH, load::LOAD_PATH, tiers::TIERS_PATH};
 
 pub use openapi::document;
 
-use crate::{aimd::Adaptive, config::Config, key::Prefix, metrics::Metrics, store::Store};
+use crate::{
+    aimd::Adaptive, config::Config, edge::Edge, key::Prefix, metrics::Metrics, store::Store,
+};
 use wire::tiers::TierTable;
 
 /// What the handlers share.
@@ -40,19 +42,24 @@ pub struct State {
     pub metrics: Metrics,
     /// Requests to the store served at a time.
     pub permits: Semaphore,
+    /// Who is denied, slowed down or revoked.
+    pub edge: Arc<Edge>,
 }
 
 impl State {
     /// The state of a fresh process.
     #[must_use]
-    pub fn new(config: &Config, store: Arc<dyn Store>) -> Arc<Self> {
+    pub fn new(config: &Config, store: Arc<dyn Store>, edge: Arc<Edge>) -> Arc<Self> {
+        let mut metrics = Metrics::new();
+        metrics.show(edge.metrics());
         let state = Self {
             store,
             prefix: config.prefix.clone(),
             tiers: ArcSwap::from_pointee(config.live.tiers.clone()),
             adaptive: Mutex::new(None),
-            metrics: Metrics::new(),
+            metrics,
             permits: Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            edge,
         };
         state.apply(config.live.clone());
         Arc::new(state)
