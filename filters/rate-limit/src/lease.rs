@@ -56,7 +56,9 @@ pub(crate) struct Lease {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Batch {
-    tokens: u64,
+    tokens: u32,
+    /// From then until the call was sent that took the latest of them.
+    span_ns: u32,
     /// When the call was sent that took the oldest of them.
     sent: Time,
 }
@@ -95,19 +97,37 @@ pub(crate) enum Care {
 }
 
 impl Batch {
+    /// A store that grants more than was wanted is not believed.
+    fn new(granted: u64, wanted: u64, sent: Time) -> Self {
+        Self {
+            tokens: u32::try_from(granted.min(wanted)).unwrap_or(u32::MAX),
+            span_ns: 0,
+            sent,
+        }
+    }
+
+    fn latest(self) -> Time {
+        self.sent.plus(Duration::from_nanos(self.span_ns.into()))
+    }
+
     /// Spendable at this time.
     fn is_alive(self, now: Time) -> bool {
-        now >= self.sent && now.since(self.sent) < LEASE_LIFE
+        now >= self.latest() && now.since(self.sent) < LEASE_LIFE
     }
 
     fn add(&mut self, other: Self) {
         *self = match (self.tokens, other.tokens) {
             (0, _) => other,
             (_, 0) => *self,
-            _ => Self {
-                tokens: self.tokens.saturating_add(other.tokens),
-                sent: self.sent.min(other.sent),
-            },
+            _ => {
+                let sent = self.sent.min(other.sent);
+                let span = self.latest().max(other.latest()).since(sent);
+                Self {
+                    tokens: self.tokens.saturating_add(other.tokens),
+                    span_ns: u32::try_from(span.as_nanos()).unwrap_or(u32::MAX),
+                    sent,
+                }
+            }
         };
     }
 
@@ -236,11 +256,11 @@ impl Lease {
         let owed = self.owed.take();
         let age_ms =
             u64::try_from(now.since(owed.sent).as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        let in_time = owed.tokens > 0 && now >= owed.sent && age_ms <= GIVE_BACK_HORIZON_MS;
+        let in_time = owed.tokens > 0 && now >= owed.latest() && age_ms <= GIVE_BACK_HORIZON_MS;
         Want {
             tokens: tokens.min(MAX_TOKENS),
             give_back: in_time.then_some(GiveBack {
-                tokens: owed.tokens.min(MAX_TOKENS),
+                tokens: u64::from(owed.tokens).min(MAX_TOKENS),
                 age_ms,
             }),
         }
@@ -258,11 +278,7 @@ impl Lease {
         self.failed = None;
         let aged = self.fresh.take();
         self.aged.add(aged);
-        self.fresh = Batch {
-            // A store that grants more than was wanted is not believed.
-            tokens: reply.granted.min(wanted),
-            sent,
-        };
+        self.fresh = Batch::new(reply.granted, wanted, sent);
         self.expire(now);
         self.reset = now.plus(Duration::from_millis(reply.reset_ms));
         self.refused = (reply.retry_after_ms > 0).then(|| {
@@ -308,7 +324,7 @@ impl Lease {
     }
 
     fn held(&self) -> u64 {
-        self.aged.tokens.saturating_add(self.fresh.tokens)
+        u64::from(self.aged.tokens).saturating_add(self.fresh.tokens.into())
     }
 
     /// Moves what may not be spent any more to what is to be given back.
@@ -316,7 +332,7 @@ impl Lease {
         for batch in [&mut self.aged, &mut self.fresh] {
             if batch.tokens > 0 && !batch.is_alive(now) {
                 let dead = batch.take();
-                if now >= dead.sent {
+                if now >= dead.latest() {
                     self.owed.add(dead);
                 }
             }
@@ -437,6 +453,19 @@ mod tests {
             })
         );
         assert_eq!(lease.tick(after(220), PATIENCE), Care::Done);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_takes_tokens_of_unknown_age() {
+        let mut lease = Lease::new(Limit::paced(1_000, 1_000), START);
+        for sent in [0, 60, 120] {
+            lease.answered(&reply(5, 0), 5, after(sent), after(sent));
+        }
+        assert_eq!(lease.standing(after(130)), Standing::Ready);
+        // Two of the calls have not been made yet.
+        assert_eq!(lease.standing(after(30)), Standing::Short);
+        assert!(!lease.spend());
+        assert_eq!(lease.tick(after(130), PATIENCE), Care::Done);
     }
 
     #[test]
