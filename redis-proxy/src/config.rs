@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use wire::tiers::TierTable;
 
 use crate::{
-    aimd, edge,
+    aimd, control, edge,
     key::{DEFAULT_PREFIX, Prefix},
     listener::Bounds,
     secret::Secret,
@@ -65,6 +65,8 @@ struct Raw {
     log: String,
     embedded: RawEmbedded,
     edge: edge::settings::RawEdge,
+    fingerprints: RawFingerprints,
+    control: Option<control::settings::RawControl>,
     redis: RawRedis,
     adaptive: RawAdaptive,
     tiers: RawTiers,
@@ -135,6 +137,8 @@ impl Default for Raw {
             log: "info".to_owned(),
             embedded: RawEmbedded::default(),
             edge: edge::settings::RawEdge::default(),
+            fingerprints: RawFingerprints::default(),
+            control: None,
             redis: RawRedis::default(),
             adaptive: RawAdaptive::default(),
             tiers: RawTiers::default(),
@@ -147,6 +151,22 @@ impl Default for RawEmbedded {
         Self {
             path: None,
             max_keys: 1_000_000,
+        }
+    }
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields, default)]
+struct RawFingerprints {
+    counters: usize,
+    log_samples: bool,
+}
+
+impl Default for RawFingerprints {
+    fn default() -> Self {
+        Self {
+            counters: 1_000,
+            log_samples: true,
         }
     }
 }
@@ -207,6 +227,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// How the lists are kept.
     pub edge: edge::settings::Settings,
+    /// How samples are counted.
+    pub fingerprints: FingerprintConfig,
+    /// The control API; `None`: there is none.
+    pub control: Option<control::settings::Settings>,
     /// What may change while running.
     pub live: Live,
     /// Length of an adaptive interval.
@@ -225,6 +249,15 @@ pub enum StoreConfig {
     },
     /// Redis, single or Cluster.
     Redis(Box<redis::Settings>),
+}
+
+/// How samples are counted.
+#[derive(Debug, Clone, Copy)]
+pub struct FingerprintConfig {
+    /// Counters of each kind in each bucket of time.
+    pub counters: usize,
+    /// Whether each sample is also a line of the log, target `sample`.
+    pub log_samples: bool,
 }
 
 /// What may change while running: the file is read again when it changes and on SIGHUP.
@@ -305,6 +338,9 @@ impl Raw {
         problems.within("embedded.max_keys", self.embedded.max_keys, 16, 100_000_000);
         self.adaptive.check(&mut problems);
         let edge = self.edge.check(&mut problems);
+        let counters = self.fingerprints.counters;
+        problems.within("fingerprints.counters", counters, 64, 100_000);
+        let control = self.control.and_then(|raw| raw.check(&mut problems));
         let prefix = problems.keep("prefix", Prefix::new(&self.prefix));
         let tiers = self
             .tiers
@@ -340,6 +376,11 @@ impl Raw {
                     log: self.log,
                     store,
                     edge,
+                    fingerprints: FingerprintConfig {
+                        counters,
+                        log_samples: self.fingerprints.log_samples,
+                    },
+                    control,
                     live: Live {
                         tiers,
                         adaptive: self.adaptive.settings(),

@@ -45,8 +45,9 @@ pub struct Bounds {
 }
 
 /// Serves until `stop`, then lets open requests end. `handshake` makes of a TCP connection what HTTP is
-/// spoken over, in that connection's own task: TLS, or nothing for plain HTTP.
-pub async fn serve<H, F, S>(
+/// spoken over, in that connection's own task: TLS, or nothing for plain HTTP. What else it learns about the
+/// other end is an extension of each request.
+pub async fn serve<H, F, S, P>(
     listener: TcpListener,
     handshake: H,
     routes: Router,
@@ -54,8 +55,9 @@ pub async fn serve<H, F, S>(
     stop: impl Future<Output = ()> + Send,
 ) where
     H: Fn(TcpStream) -> F,
-    F: Future<Output = io::Result<S>> + Send + 'static,
+    F: Future<Output = io::Result<(S, P)>> + Send + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    P: Clone + Send + Sync + 'static,
 {
     let room = Arc::new(Semaphore::new(
         bounds.connections.min(Semaphore::MAX_PERMITS),
@@ -96,13 +98,14 @@ pub async fn serve<H, F, S>(
     }
 }
 
-async fn connection<S>(
-    stream: impl Future<Output = io::Result<S>>,
+async fn connection<S, P>(
+    stream: impl Future<Output = io::Result<(S, P)>>,
     routes: Router,
     bounds: Bounds,
     mut stopped: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    P: Clone + Send + Sync + 'static,
 {
     let silent = sleep(bounds.first_head);
     tokio::pin!(silent);
@@ -110,12 +113,13 @@ async fn connection<S>(
         stream = stream => stream,
         () = &mut silent => return,
     };
-    let Ok(stream) = stream else { return };
+    let Ok((stream, peer)) = stream else { return };
 
     let heard = Arc::new(AtomicBool::new(false));
     let hears = Arc::clone(&heard);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         hears.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(peer.clone());
         routes.clone().call(request)
     });
     let mut http = Builder::new(TokioExecutor::new());

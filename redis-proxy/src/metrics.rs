@@ -16,7 +16,7 @@ use wire::{
     load::UpstreamFactors,
 };
 
-use crate::{edge::metrics::EdgeMetrics, store::Health};
+use crate::{edge::metrics::EdgeMetrics, fingerprints::Taken, store::Health};
 
 /// Dimensions told apart; the rest count as `other`.
 const MAX_DIMS: usize = 32;
@@ -71,6 +71,9 @@ pub struct Metrics {
     open_breakers: Gauge,
     embedded_keys: Gauge,
     adaptive: Family<UpstreamTier, Gauge<f64, AtomicU64>>,
+    samples: Counter,
+    samples_dropped: Counter,
+    samples_malformed: Counter,
     dims: Mutex<HashSet<String>>,
 }
 
@@ -100,6 +103,9 @@ impl Metrics {
             open_breakers: Gauge::default(),
             embedded_keys: Gauge::default(),
             adaptive: Family::default(),
+            samples: Counter::default(),
+            samples_dropped: Counter::default(),
+            samples_malformed: Counter::default(),
             dims: Mutex::default(),
         };
         metrics.register();
@@ -159,6 +165,28 @@ impl Metrics {
             "Effective share of the limits of a tier at an upstream",
             self.adaptive.clone(),
         );
+        r.register(
+            "samples",
+            "Samples of requests that the filters reported",
+            self.samples.clone(),
+        );
+        r.register(
+            "samples_dropped",
+            "Samples that the filters had no room for",
+            self.samples_dropped.clone(),
+        );
+        r.register(
+            "samples_malformed",
+            "Values in samples that are none of their kind, and are not counted",
+            self.samples_malformed.clone(),
+        );
+    }
+
+    /// A batch of samples, and how many the filter had dropped before.
+    pub fn samples(&self, taken: Taken, dropped: u64) {
+        self.samples.inc_by(taken.samples);
+        self.samples_malformed.inc_by(taken.malformed);
+        self.samples_dropped.inc_by(dropped);
     }
 
     /// Shows the lists, too.

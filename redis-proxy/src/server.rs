@@ -10,11 +10,13 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
     time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
     config::{Config, Flags, StoreConfig},
+    control::{Control, Parts},
     edge::{self, Edge, EdgeStore},
     http::{State, router},
     listener,
@@ -42,20 +44,55 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), AnyError> {
     let edge = open_edge(&config)?;
     let state = State::new(&config, store, edge);
     let listener = TcpListener::bind(config.listen).await?;
+    let control = control(&config, &state).await?;
     tracing::info!(listen = %listener.local_addr()?, store = ?kind(&config.store), "serving");
 
     tokio::spawn(adapt(Arc::clone(&state), config.adaptive_interval));
     if let Some(path) = flags.config.clone() {
         tokio::spawn(reload(Arc::clone(&state), flags, path));
     }
+    let (stopping, stopped) = watch::channel(false);
     let stop = async {
         stop.await;
         tracing::info!("draining");
+        let _ = stopping.send(true);
     };
     let routes = router(state, &config);
-    let plain = |stream| ready(Ok(stream));
-    listener::serve(listener, plain, routes, config.bounds, stop).await;
+    let plain = |stream| ready(Ok((stream, ())));
+    let filters = listener::serve(
+        listener,
+        plain,
+        routes,
+        config.bounds,
+        wait(stopped.clone()),
+    );
+    let people = async {
+        if let Some(control) = control {
+            control.serve(wait(stopped)).await;
+        }
+    };
+    tokio::join!(stop, filters, people);
     Ok(())
+}
+
+async fn wait(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn control(config: &Config, state: &State) -> Result<Option<Control>, AnyError> {
+    let Some(settings) = &config.control else {
+        return Ok(None);
+    };
+    let parts = Parts {
+        edge: Arc::clone(&state.edge),
+        fingerprints: Arc::clone(&state.fingerprints),
+        clock: Arc::clone(&state.clock),
+        request_timeout: config.request_timeout.saturating_add(config.edge.timeout),
+        bounds: config.bounds,
+    };
+    let control = Control::bind(settings, parts).await?;
+    tracing::info!(listen = %control.address()?, "control API serving");
+    Ok(Some(control))
 }
 
 fn open(config: &Config) -> Result<Arc<dyn Store>, AnyError> {

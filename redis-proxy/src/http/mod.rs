@@ -4,7 +4,8 @@ mod health;
 mod limits;
 mod load;
 mod openapi;
-mod problem;
+pub(crate) mod problem;
+mod samples;
 mod sleep;
 mod tiers;
 
@@ -19,12 +20,21 @@ use axum::{
     routing::{get, post},
 };
 use tokio::{sync::Semaphore, time::timeout};
-use wire::{limits::ACQUIRE_PATH, load::LOAD_PATH, tiers::TIERS_PATH};
+use wire::{limits::ACQUIRE_PATH, load::LOAD_PATH, samples::SAMPLES_PATH, tiers::TIERS_PATH};
 
 pub use openapi::document;
 
 use crate::{
-    aimd::Adaptive, config::Config, edge::Edge, key::Prefix, metrics::Metrics, store::Store,
+    aimd::Adaptive,
+    config::Config,
+    edge::Edge,
+    fingerprints::Fingerprints,
+    key::Prefix,
+    metrics::Metrics,
+    store::{
+        Store,
+        embedded::{Clock, steady_clock},
+    },
 };
 use wire::tiers::TierTable;
 
@@ -44,6 +54,14 @@ pub struct State {
     pub permits: Semaphore,
     /// Who is denied, slowed down or revoked.
     pub edge: Arc<Edge>,
+    /// Who comes by.
+    pub fingerprints: Arc<Fingerprints>,
+    /// Whether each sample is also a line of the log.
+    pub log_samples: bool,
+    /// Batches of samples read at a time.
+    pub batches: Semaphore,
+    /// The time.
+    pub clock: Clock,
 }
 
 impl State {
@@ -51,6 +69,9 @@ impl State {
     #[must_use]
     pub fn new(config: &Config, store: Arc<dyn Store>, edge: Arc<Edge>) -> Arc<Self> {
         let mut metrics = Metrics::new();
+        let clock = steady_clock();
+        let now_ms = clock().checked_div(1_000).unwrap_or_default();
+        let fingerprints = Fingerprints::new(config.fingerprints.counters, now_ms);
         metrics.show(edge.metrics());
         let state = Self {
             store,
@@ -60,6 +81,10 @@ impl State {
             metrics,
             permits: Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)),
             edge,
+            fingerprints: Arc::new(fingerprints),
+            log_samples: config.fingerprints.log_samples,
+            batches: Semaphore::new(samples::MAX_AT_A_TIME),
+            clock,
         };
         state.apply(config.live.clone());
         Arc::new(state)
@@ -108,7 +133,9 @@ pub fn router(state: Arc<State>, config: &Config) -> Router {
             Err(_) => problem::too_slow().into_response(),
         }
     };
+    let samples_limit = DefaultBodyLimit::max(config.max_body_bytes.max(samples::MAX_BODY));
     Router::new()
+        .route(SAMPLES_PATH, post(samples::report).layer(samples_limit))
         .route(ACQUIRE_PATH, post(limits::acquire))
         .route(LOAD_PATH, post(load::report))
         .route(TIERS_PATH, get(tiers::table))

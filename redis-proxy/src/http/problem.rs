@@ -10,6 +10,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use wire::limits::Failure;
 
+use crate::edge::{EdgeFailure, EntryId, FieldError};
+
+/// Most fields named in a refusal.
+const MAX_FIELDS: usize = 32;
+
 /// A refusal.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
@@ -23,10 +28,28 @@ pub struct Problem {
     /// What went wrong, stable, for programs.
     code: &'static str,
     /// What went wrong, for people.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
+    /// Each field that is wrong, the first 32.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldError>,
+    /// The entry that is there already.
+    #[serde(rename = "existingId", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    existing: Option<EntryId>,
     #[serde(skip)]
     #[schema(ignore)]
     retry: bool,
+}
+
+/// Code and detail of a refusal, as an extension of the response, for those it passes.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// [`Problem`]'s.
+    pub code: &'static str,
+    /// [`Problem`]'s.
+    pub detail: String,
 }
 
 impl Problem {
@@ -37,8 +60,38 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             code,
-            detail: detail.into(),
+            detail: detail.into().into_boxed_str(),
+            errors: Vec::new(),
+            existing: None,
             retry: false,
+        }
+    }
+
+    /// A 400 that names fields.
+    pub fn fields(code: &'static str, mut errors: Vec<FieldError>) -> Self {
+        errors.truncate(MAX_FIELDS);
+        let detail: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        Self {
+            errors,
+            ..Self::new(StatusCode::BAD_REQUEST, code, detail.join("; "))
+        }
+    }
+
+    /// Names the entry that is there already.
+    pub fn existing(self, id: EntryId) -> Self {
+        Self {
+            existing: Some(id),
+            ..self
+        }
+    }
+}
+
+impl From<EdgeFailure> for Problem {
+    fn from(failure: EdgeFailure) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self {
+            retry: matches!(failure, EdgeFailure::Timeout | EdgeFailure::Unavailable),
+            ..Self::new(status, failure.code(), failure.to_string())
         }
     }
 }
@@ -64,7 +117,12 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let retry = self.retry;
+        let told = Told {
+            code: self.code,
+            detail: self.detail.to_string(),
+        };
         let mut response = (status, Json(self)).into_response();
+        response.extensions_mut().insert(told);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -104,6 +162,11 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> 
 
 /// No such path.
 pub async fn not_found() -> Problem {
+    no_such_path()
+}
+
+/// No such path.
+pub fn no_such_path() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", "no such path")
 }
 

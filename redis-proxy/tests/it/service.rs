@@ -324,6 +324,8 @@ async fn the_openapi_document_names_every_path_and_refers_to_nothing_missing() {
         "/readyz",
         "/v1/limits/acquire",
         "/v1/load",
+        "/v1/samples",
+        "/v1/sleep",
         "/v1/tiers",
     ];
     assert_eq!(paths, expected);

@@ -1,0 +1,32 @@
+//! `/openapi.json` of the control listener: made from the handlers, never by hand.
+
+use axum::Json;
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "redis-proxy, control API",
+        description = "Who is denied or slowed down, on whose word, and who comes by. Mutual TLS; the client must be listed in `control.allow`."
+    ),
+    paths(
+        super::entries::add,
+        super::entries::list,
+        super::entries::get,
+        super::entries::remove,
+        super::audit::list,
+        super::cache::revoke,
+        super::fingerprints::top,
+    )
+)]
+struct Document;
+
+/// The document.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+pub async fn serve() -> Json<utoipa::openapi::OpenApi> {
+    Json(document())
+}
