@@ -92,6 +92,11 @@ lint: ## Format, clippy, names, shell scripts, licences
 	@tools/setup.sh build lint
 	@tools/lint.sh
 
+.PHONY: certs
+certs: ## A local test authority and its certificates, in certs/, for the control API
+	@tools/setup.sh certs
+	@tools/certs.sh certs
+
 .PHONY: audit
 audit: ## Known vulnerabilities in what we depend on (needs the advisory database)
 	@tools/setup.sh build lint

@@ -7,6 +7,7 @@
 #   envoy   Envoy in .tools/envoy/envoy
 #   test    nextest, the runner of tests as WebAssembly, Redis
 #   redis   Redis alone
+#   certs   OpenSSL's command, for tools/certs.sh
 #   lint    rustfmt, clippy, cargo-deny, shellcheck
 #   cover   cargo-llvm-cov
 #
@@ -117,6 +118,8 @@ setup_envoy() {
 setup_test() {
     need cc build-essential
     need redis-server redis-server
+    need openssl openssl
+    need curl curl
     install_packages
     choose_toolchain wasm32-unknown-unknown
     command -v cargo-nextest >/dev/null ||
@@ -128,6 +131,11 @@ setup_test() {
 
 setup_redis() {
     need redis-server redis-server
+    install_packages
+}
+
+setup_certs() {
+    need openssl openssl
     install_packages
 }
 
@@ -148,7 +156,7 @@ setup_cover() {
 
 for group in "$@"; do
     case $group in
-        build | envoy | test | redis | lint | cover) "setup_$group" ;;
+        build | envoy | test | redis | certs | lint | cover) "setup_$group" ;;
         *) die "no such group: $group" ;;
     esac
 done
