@@ -1,6 +1,7 @@
 //! API keys: their form, the question to the resolver, and what is remembered of its answers.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use policy::effects::is_header_value;
 use policy::ttl_cache::TtlCache;
 use policy::{Answer, Callout, CalloutError, Effects, Level, Time};
 use sha2::{Digest as _, Sha256};
+use watchlist::Sink;
 use wire::api_keys::{ResolveReply, ResolveRequest};
+use wire::lists::{Change, Member};
 
 use crate::config::ApiKeys;
 use crate::metric::AuthMetric;
@@ -59,9 +62,30 @@ pub(crate) enum Known {
 #[derive(Debug)]
 pub(crate) struct KeyMemory {
     known: TtlCache<KeyHash, Known>,
-    /// Keys that are being resolved, and until when somebody may wait for it (A10). As many as
-    /// there are requests under way at most.
-    flights: HashMap<KeyHash, Time>,
+    /// Keys that are being resolved. As many as there are requests under way at most.
+    flights: HashMap<KeyHash, Flight>,
+    /// Questions so far.
+    asked: u64,
+    /// Keys whose owner was forgotten because they were revoked, so far.
+    revoked: u64,
+}
+
+/// The questions about one key that are under way.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    /// Until when somebody may wait for the answer (A10).
+    until: Time,
+    open: u32,
+    /// Answers to questions up to this one say nothing any more: the key was revoked meanwhile (A8).
+    stale: u64,
+}
+
+/// What came of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Remembered,
+    /// It was older than a revocation of the key, and is forgotten.
+    Stale,
 }
 
 impl KeyMemory {
@@ -69,6 +93,23 @@ impl KeyMemory {
         Self {
             known: TtlCache::new(config.capacity),
             flights: HashMap::new(),
+            asked: 0,
+            revoked: 0,
+        }
+    }
+
+    /// Keys whose owner was forgotten because they were revoked, so far.
+    pub const fn revoked(&self) -> u64 {
+        self.revoked
+    }
+
+    /// The key was revoked: what is known of it is forgotten, and so are answers to what was asked before.
+    fn revoke(&mut self, key: &KeyHash) {
+        if self.known.remove(key).is_some() {
+            self.revoked = self.revoked.saturating_add(1);
+        }
+        if let Some(flight) = self.flights.get_mut(key) {
+            flight.stale = self.asked;
         }
     }
 
@@ -78,18 +119,26 @@ impl KeyMemory {
 
     /// Until when somebody else's question is worth waiting for.
     pub fn flight(&self, key: &KeyHash, now: Time) -> Option<Time> {
-        self.flights.get(key).copied().filter(|until| now < *until)
+        let until = self.flights.get(key)?.until;
+        (now < until).then_some(until)
     }
 
-    /// The question, which is now under way.
-    pub fn ask(&mut self, key: KeyHash, config: &ApiKeys, now: Time) -> Option<Callout> {
+    /// The question, which is now under way, and its number.
+    pub fn ask(&mut self, key: KeyHash, config: &ApiKeys, now: Time) -> Option<(Callout, u64)> {
         let body = serde_json::to_vec(&ResolveRequest {
             key_sha256: hex(&key),
         })
         .ok()?;
         let until = now.plus(config.timeout).plus(Duration::from_millis(100));
-        self.flights.insert(key, until);
-        Some(Callout {
+        self.asked = self.asked.wrapping_add(1);
+        let flight = self.flights.entry(key).or_insert(Flight {
+            until,
+            open: 0,
+            stale: 0,
+        });
+        flight.until = until;
+        flight.open = flight.open.saturating_add(1);
+        let callout = Callout {
             upstream: config.upstream.clone(),
             method: "POST",
             path: config.path.clone(),
@@ -103,24 +152,44 @@ impl KeyMemory {
             body,
             timeout: config.timeout,
             max_answer: MAX_ANSWER,
-        })
+        };
+        Some((callout, self.asked))
     }
 
     /// Nobody is left to take the answer.
     pub fn abandon(&mut self, key: &KeyHash) {
-        self.flights.remove(key);
+        self.land(key);
     }
 
-    /// Takes the end of a question.
+    /// One question about the key is over; up to which number answers are stale.
+    fn land(&mut self, key: &KeyHash) -> u64 {
+        let Entry::Occupied(mut entry) = self.flights.entry(*key) else {
+            return 0;
+        };
+        let flight = entry.get_mut();
+        let stale = flight.stale;
+        flight.open = flight.open.saturating_sub(1);
+        if flight.open == 0 {
+            entry.remove();
+        }
+        stale
+    }
+
+    /// Takes the end of the question of this number.
     pub fn store(
         &mut self,
-        key: KeyHash,
+        (key, number): (KeyHash, u64),
         answer: Result<Answer<'_>, CalloutError>,
         config: &ApiKeys,
         now: Time,
         effects: &mut Effects<AuthMetric>,
-    ) {
-        self.flights.remove(&key);
+    ) -> Stored {
+        let stale = self.land(&key);
+        effects.wake = true;
+        if number <= stale {
+            effects.count(AuthMetric::KeyLookups { result: "stale" });
+            return Stored::Stale;
+        }
         let (known, ttl, result) = match read(answer) {
             Ok(Known::Active(headers)) => (Known::Active(headers), config.ttl, "active"),
             Ok(known) => (known, config.ttl, "inactive"),
@@ -131,7 +200,20 @@ impl KeyMemory {
         };
         effects.count(AuthMetric::KeyLookups { result });
         self.known.put(key, known, now, now.plus(ttl));
-        effects.wake = true;
+        Stored::Remembered
+    }
+}
+
+/// Follows the list of revoked keys.
+impl Sink for KeyMemory {
+    fn apply(&mut self, change: &Change, _: Time) {
+        if let Change::Add {
+            member: Member::ApiKey(key),
+            ..
+        } = change
+        {
+            self.revoke(key);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use policy::duration::Span;
 use policy::route::{Match, RawMatch};
 use policy::{Configure, Problems, Secret};
 use serde::Deserialize;
+use watchlist::{ListService, RawListService};
 
 use crate::credential::{Source, is_header_name};
 use crate::jwt::Expected;
@@ -150,6 +151,10 @@ pub struct RawApiKeys {
     /// Keys to remember per worker; about 400 bytes each. 1 to 1,000,000.
     #[serde(default = "default_key_capacity")]
     pub capacity: usize,
+    /// The redis-proxy that keeps the list `revoked`: what is remembered of a key on it is forgotten at once, rather
+    /// than when its `ttl` ends. Off unless given.
+    #[serde(default)]
+    pub revocations: Option<RawListService>,
 }
 
 /// Who may pass.
@@ -354,6 +359,7 @@ pub(crate) struct ApiKeys {
     pub timeout: Duration,
     pub ttl: Duration,
     pub capacity: NonZeroUsize,
+    pub revocations: Option<ListService>,
 }
 
 #[derive(Debug)]
@@ -593,6 +599,9 @@ fn check_api_keys(raw: RawApiKeys, problems: &mut Problems) -> Option<ApiKeys> {
         service_token: raw.service_token,
         timeout: raw.timeout.0,
         ttl: raw.ttl.0,
+        revocations: raw
+            .revocations
+            .map(|raw| ListService::check(raw, "api_keys.revocations", problems)),
         capacity: capacity("api_keys.capacity", raw.capacity, problems)?,
     })
 }

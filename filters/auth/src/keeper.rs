@@ -1,8 +1,10 @@
-//! What outlives a request: keys, verified tokens, API keys, failures.
+//! What outlives a request: keys, verified tokens, API keys, failures, revocations.
 
 use std::time::Duration;
 
-use policy::{Answer, CalloutError, Keeper, KeeperCx, Time};
+use policy::{Answer, CalloutError, Keeper, KeeperCx, Level, Sample, Time};
+use watchlist::{Follower, ListService};
+use wire::lists::ListName;
 
 use crate::api_key::KeyMemory;
 use crate::config::Config;
@@ -13,6 +15,8 @@ use crate::verified::VerifiedTokens;
 
 /// How often the keeper looks at its keys and those who waited too long are woken.
 const TICK: Duration = Duration::from_millis(50);
+/// The callout for the list of revoked keys. Providers are numbered from 0.
+const REVOCATIONS: u32 = u32::MAX;
 
 /// The memory of one configuration in one worker.
 #[derive(Debug)]
@@ -22,6 +26,9 @@ pub struct AuthKeeper {
     pub(crate) tokens: VerifiedTokens,
     pub(crate) api_keys: Option<KeyMemory>,
     pub(crate) failures: Option<FailureCounts>,
+    revocations: Follower,
+    /// Why the list of revoked keys could not be had the last time, so that it is said once.
+    trouble: Option<&'static str>,
 }
 
 impl Keeper<Config, AuthMetric> for AuthKeeper {
@@ -35,6 +42,8 @@ impl Keeper<Config, AuthMetric> for AuthKeeper {
             tokens: VerifiedTokens::new(config.token_cache),
             api_keys: config.api_keys.as_ref().map(KeyMemory::new),
             failures: config.failures.as_ref().map(FailureCounts::new),
+            revocations: Follower::new(ListName::Revoked),
+            trouble: None,
         }
     }
 
@@ -49,6 +58,11 @@ impl Keeper<Config, AuthMetric> for AuthKeeper {
                 cx.calls.push((tag, source.fetch(&provider.jwks, cx.now)));
             }
         }
+        if let Some(service) = revocations(cx.config)
+            && let Some(callout) = self.revocations.poll(service, cx.now)
+        {
+            cx.calls.push((REVOCATIONS, callout));
+        }
     }
 
     fn on_answer(
@@ -57,6 +71,10 @@ impl Keeper<Config, AuthMetric> for AuthKeeper {
         answer: Result<Answer<'_>, CalloutError>,
         cx: &mut KeeperCx<'_, Config, AuthMetric>,
     ) {
+        if tag == REVOCATIONS {
+            self.take_revocations(answer, cx);
+            return;
+        }
         let Ok(index) = usize::try_from(tag) else {
             return;
         };
@@ -66,4 +84,51 @@ impl Keeper<Config, AuthMetric> for AuthKeeper {
             source.store(answer, provider, cx.now, cx.effects);
         }
     }
+}
+
+impl AuthKeeper {
+    fn take_revocations(
+        &mut self,
+        answer: Result<Answer<'_>, CalloutError>,
+        cx: &mut KeeperCx<'_, Config, AuthMetric>,
+    ) {
+        let (Some(service), Some(api_keys)) = (revocations(cx.config), &mut self.api_keys) else {
+            return;
+        };
+        let before = api_keys.revoked();
+        let taken = self.revocations.take(answer, service, cx.now, api_keys);
+        let revoked = api_keys.revoked().saturating_sub(before);
+        if revoked > 0 {
+            cx.effects.samples.push(Sample {
+                metric: AuthMetric::KeysRevoked,
+                value: revoked,
+            });
+        }
+        if let Some(callout) = taken.more {
+            cx.calls.push((REVOCATIONS, callout));
+        }
+        let result = match taken.result {
+            Ok(_) => {
+                if self.trouble.take().is_some() {
+                    let line = "auth: the list of revoked keys can be had again";
+                    cx.effects.log(Level::Info, line);
+                }
+                "ok"
+            }
+            Err(unusable) => {
+                let reason = unusable.reason();
+                if self.trouble.replace(reason) != Some(reason) {
+                    let line = format!("auth: the list of revoked keys cannot be had ({reason})");
+                    cx.effects.log(Level::Warn, line);
+                }
+                reason
+            }
+        };
+        cx.effects.count(AuthMetric::RevocationPolls { result });
+    }
+}
+
+/// Where revoked keys are listed, if that is wanted.
+fn revocations(config: &Config) -> Option<&ListService> {
+    config.api_keys.as_ref()?.revocations.as_ref()
 }

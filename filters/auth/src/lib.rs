@@ -33,7 +33,7 @@ pub use config::{Config, Raw};
 pub use keeper::AuthKeeper;
 pub use metric::AuthMetric;
 
-use crate::api_key::{KeyHash, Known};
+use crate::api_key::{KeyHash, Known, Stored};
 use crate::config::Provider;
 use crate::identity::Identity;
 use crate::jwt::{Token, TokenError};
@@ -47,8 +47,12 @@ pub struct Auth {
     waits_for: Option<WaitsFor>,
     /// The gateway cannot hold a request without a callout of its own.
     must_ask: bool,
-    /// What this request has asked for itself. It asks for nothing twice.
+    /// What this request has asked for itself. It asks for nothing twice, unless a revocation made the answer stale.
     asked: Vec<Asked>,
+    /// The number of its question about an API key.
+    question: u64,
+    /// That answer was stale once.
+    stale: bool,
 }
 
 /// Why the request is held.
@@ -116,6 +120,8 @@ impl Policy for Auth {
             waits_for: None,
             must_ask: false,
             asked: Vec::new(),
+            question: 0,
+            stale: false,
         }
     }
 
@@ -169,7 +175,12 @@ impl Auth {
                 if let (Some(api_keys), Some(config)) =
                     (&mut cx.keeper.api_keys, &cx.config.api_keys)
                 {
-                    api_keys.store(key, answer, config, cx.now, cx.effects);
+                    let question = (key, self.question);
+                    let stored = api_keys.store(question, answer, config, cx.now, cx.effects);
+                    if stored == Stored::Stale && !self.stale {
+                        self.stale = true;
+                        self.asked.retain(|asked| *asked != Asked::ApiKey(key));
+                    }
                 }
             }
             // The gateway cannot hold the request for somebody else's callout.
@@ -373,7 +384,8 @@ impl Auth {
             };
         }
         if self.asked.contains(&asked) {
-            // It was answered and is already forgotten: the clock runs wild, or the cache is tiny.
+            // It was answered and is already forgotten: the clock runs wild, the cache is tiny, or the key is being
+            // revoked again and again.
             return Err(Refusal::KeyLookupFailed.into());
         }
         if let Some(until) = memory.flight(&hash, cx.now)
@@ -388,7 +400,10 @@ impl Auth {
             return Err(Fault::Unexpected("an API key where none are configured").into());
         };
         match memory.ask(hash, config, cx.now) {
-            Some(callout) => Err(self.ask(asked, callout)),
+            Some((callout, question)) => {
+                self.question = question;
+                Err(self.ask(asked, callout))
+            }
             None => Err(Fault::Unexpected("a question that cannot be written").into()),
         }
     }

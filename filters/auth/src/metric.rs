@@ -18,8 +18,12 @@ pub enum AuthMetric {
     JwksKeys { provider: Rc<str> },
     /// Look-ups among the remembered API keys.
     KeyCache { hit: bool },
-    /// Questions to the resolver that ended: `active`, `inactive`, `failed`.
+    /// Questions to the resolver that ended: `active`, `inactive`, `failed`, or `stale`, older than a revocation.
     KeyLookups { result: &'static str },
+    /// Keys that were forgotten because they were revoked.
+    KeysRevoked,
+    /// Questions for the list of revoked keys that ended: `ok`, or why not.
+    RevocationPolls { result: &'static str },
 }
 
 impl Metric for AuthMetric {
@@ -38,6 +42,8 @@ impl Metric for AuthMetric {
             Self::JwksKeys { .. } => "portcullis_auth_jwks_keys",
             Self::KeyCache { .. } => "portcullis_auth_key_cache",
             Self::KeyLookups { .. } => "portcullis_auth_key_lookups",
+            Self::KeysRevoked => "portcullis_auth_keys_revoked",
+            Self::RevocationPolls { .. } => "portcullis_auth_revocation_polls",
         }
     }
 
@@ -62,7 +68,10 @@ impl Metric for AuthMetric {
             Self::TokenCache { hit: was_hit } | Self::KeyCache { hit: was_hit } => {
                 vec![hit(*was_hit)]
             }
-            Self::KeyLookups { result: word } => vec![result(word)],
+            Self::KeyLookups { result: word } | Self::RevocationPolls { result: word } => {
+                vec![result(word)]
+            }
+            Self::KeysRevoked => Vec::new(),
         }
     }
 }

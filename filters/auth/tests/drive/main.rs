@@ -16,6 +16,7 @@ mod configuration;
 mod failures;
 mod hostile;
 mod key_sets;
+mod revocations;
 mod stage;
 mod times;
 mod vectors;
