@@ -31,6 +31,16 @@ impl Gateway {
         }
     }
 
+    /// The property with the path as the client sent it, where `:path` is something else. Kong hands out
+    /// nginx's reading of it, decoded and with its dots resolved, but sends the upstream another one: to a
+    /// filter, `/a%2f..%2fb` would be `/b`.
+    pub const fn path_as_sent(self) -> Option<&'static str> {
+        match self {
+            Self::Envoy => None,
+            Self::Kong => Some("ngx\0request_uri"),
+        }
+    }
+
     /// Whether a request header can be removed. Kong only marks it, and nginx sends it on all the
     /// same; all that works there is another value. Of a header that occurs more than once, Kong
     /// changes the first only.
@@ -75,6 +85,18 @@ impl Gateway {
         match self {
             Self::Envoy => true,
             Self::Kong => false,
+        }
+    }
+
+    /// Where a callout fails at once. Kong leaves the buffer with a callout's body among the spare ones, and
+    /// empties it when the callout's end has been handled. Unless an answer has taken it, the filter's next
+    /// buffer is that one: a reply would go out empty, "zero size buf in writer", and the connection be closed.
+    /// So what follows waits for the end of one more callout, which carries no body.
+    pub const fn settles_at(self) -> Option<&'static str> {
+        match self {
+            Self::Envoy => None,
+            // No socket: the connection is refused without a network.
+            Self::Kong => Some("unix:/dev/null"),
         }
     }
 

@@ -55,31 +55,37 @@ impl<M: Metric> Meters<M> {
                     let _ = abi::increment_metric(id, by);
                 }
             }
-            Kind::Gauge => {
+            Kind::Sum if M::SUMS => self.add_up(sample, gateway),
+            Kind::Gauge | Kind::Sum => {
                 if let Some(id) = self.id_of(sample.metric, MetricType::Gauge) {
                     let _ = abi::record_metric(id, sample.value);
-                }
-            }
-            Kind::Sum => {
-                let room = self.sums.len() < MAX_SERIES;
-                let part = match self.sums.entry(sample.metric) {
-                    Entry::Occupied(entry) => Some(entry.into_mut()),
-                    Entry::Vacant(entry) if room => {
-                        let part = Part::new(&exported(entry.key()));
-                        part.map(|part| entry.insert(part))
-                    }
-                    Entry::Vacant(_) => None,
-                };
-                if let Some(part) = part {
-                    part.wanted = sample.value;
-                    part.settle(gateway);
                 }
             }
         }
     }
 
+    /// Sets this worker's part of a sum.
+    fn add_up(&mut self, sample: Sample<M>, gateway: Option<Gateway>) {
+        let room = self.sums.len() < MAX_SERIES;
+        let part = match self.sums.entry(sample.metric) {
+            Entry::Occupied(entry) => Some(entry.into_mut()),
+            Entry::Vacant(entry) if room => {
+                let part = Part::new(&exported(entry.key()));
+                part.map(|part| entry.insert(part))
+            }
+            Entry::Vacant(_) => None,
+        };
+        if let Some(part) = part {
+            part.wanted = sample.value;
+            part.settle(gateway);
+        }
+    }
+
     /// Shows sums again: where a gauge shows what was recorded last, that of another worker may be old.
     pub fn show_sums(&mut self, gateway: Option<Gateway>) {
+        if !M::SUMS {
+            return;
+        }
         for part in self.sums.values_mut() {
             part.settle(gateway);
         }
@@ -87,6 +93,9 @@ impl<M: Metric> Meters<M> {
 
     /// Takes this worker's parts out of all sums.
     pub fn take_back(&mut self, gateway: Option<Gateway>) {
+        if !M::SUMS {
+            return;
+        }
         for part in self.sums.values_mut() {
             part.wanted = 0;
             part.settle(gateway);

@@ -8,7 +8,7 @@ use policy::callout::Callout;
 use policy::effects::HeaderEdit;
 use policy::head::to_wire;
 use policy::{
-    Answer, CalloutError, Effects, Keeper, KeeperCx, Level, Loaded, Phases, Policy, Time,
+    Answer, CalloutError, Effects, Keeper, KeeperCx, Level, Loaded, Metric, Phases, Policy, Time,
 };
 
 use crate::abi::{self, Buffer, Map, Status};
@@ -117,7 +117,7 @@ impl<P: Policy> Root<P> {
 
     fn show_sums(&self) {
         let gateway = self.gateway.get();
-        if gateway.is_none_or(Gateway::moves_gauges) {
+        if !<P::Metric as Metric>::SUMS || gateway.is_none_or(Gateway::moves_gauges) {
             return;
         }
         let now = now();
@@ -170,6 +170,19 @@ impl<P: Policy> Root<P> {
         }
         let headers = to_wire(&pairs).ok_or(BAD_ARGUMENT)?;
         abi::http_call(&callout.upstream.target, &headers, &callout.body, timeout)
+    }
+
+    /// Starts a callout that fails at once, where what follows a callout has to wait for that.
+    pub fn settle(&self) -> Option<u32> {
+        const TIMEOUT_MILLIS: u32 = 1_000;
+        let target = self.gateway().settles_at()?;
+        let pairs: [(&[u8], &[u8]); 3] = [
+            (b":method", b"GET"),
+            (b":path", b"/"),
+            (b":authority", b"-"),
+        ];
+        let headers = to_wire(&pairs)?;
+        abi::http_call(target, &headers, b"", TIMEOUT_MILLIS).ok()
     }
 
     pub fn borrow_effects(&self) -> Effects<P::Metric> {

@@ -30,6 +30,10 @@ pub struct Stream<P: Policy> {
     seen: Time,
     /// An edit of the request was asked for that this gateway cannot make.
     unmakable: bool,
+    /// The callout that it waits for carries a body.
+    sent_body: bool,
+    /// What it waited for, and how that ended, while the gateway settles.
+    settling: Option<(Waits, Ended)>,
     pub waits: Waits,
 }
 
@@ -86,6 +90,8 @@ impl<P: Policy> Stream<P> {
             request: Head::default(),
             seen: Time::EPOCH,
             unmakable: false,
+            sent_body: false,
+            settling: None,
             waits: Waits::Start,
         }
     }
@@ -95,8 +101,7 @@ impl<P: Policy> Stream<P> {
     }
 
     pub fn on_request_headers(&mut self, end_of_stream: bool) -> Flow {
-        let head = abi::header_map(Map::Request).ok().and_then(Head::from_wire);
-        match head {
+        match self.read_head() {
             Some(head) => {
                 let truncated = head.len() >= self.root.gateway().max_headers_read();
                 self.request = head.with_truncation(truncated);
@@ -115,6 +120,20 @@ impl<P: Policy> Stream<P> {
         }
     }
 
+    /// The request's headers; `None` if they cannot be read.
+    fn read_head(&self) -> Option<Head> {
+        let head = abi::header_map(Map::Request)
+            .ok()
+            .and_then(Head::from_wire)?;
+        match self.root.gateway().path_as_sent() {
+            Some(property) => {
+                let path = abi::property(property).ok().flatten()?;
+                Some(head.with_path(&path))
+            }
+            None => Some(head),
+        }
+    }
+
     /// The body has grown to `size` bytes.
     pub fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Flow {
         match self.waits {
@@ -127,7 +146,26 @@ impl<P: Policy> Stream<P> {
         }
     }
 
-    pub fn on_answer(&mut self, ended: &Ended) -> Flow {
+    pub fn on_answer(&mut self, ended: Ended) -> Flow {
+        if let Some((waits, ended)) = self.settling.take() {
+            self.waits = waits;
+            return self.go_on(&ended);
+        }
+        if self.sent_body
+            && ended.empty
+            && let Some(token) = self.root.settle()
+        {
+            self.settling = Some((self.waits, ended));
+            self.waits = Waits::Callout {
+                token,
+                max_answer: 0,
+            };
+            return Flow::Stop;
+        }
+        self.go_on(&ended)
+    }
+
+    fn go_on(&mut self, ended: &Ended) -> Flow {
         let answer = ended.answer();
         let Waits::Held { until, .. } = self.waits else {
             return self.proceed(Event::Answer(answer), false);
@@ -278,6 +316,7 @@ impl<P: Policy> Stream<P> {
         let Ok(token) = self.root.dispatch(&callout) else {
             return false;
         };
+        self.sent_body = !callout.body.is_empty();
         self.waits = Waits::Held {
             token,
             max_answer: callout.max_answer,
@@ -289,6 +328,7 @@ impl<P: Policy> Stream<P> {
     fn call(&mut self, callout: &Callout) -> bool {
         match self.root.dispatch(callout) {
             Ok(token) => {
+                self.sent_body = !callout.body.is_empty();
                 self.waits = Waits::Callout {
                     token,
                     max_answer: callout.max_answer,

@@ -231,7 +231,7 @@ impl<P: Policy> State<P> {
         }
         let _ = abi::set_effective_context(context);
         let ended = Ended::read(headers, body_size, max_answer);
-        if self.run(context, |stream| stream.on_answer(&ended)) == CONTINUE {
+        if self.run(context, |stream| stream.on_answer(ended)) == CONTINUE {
             let _ = abi::continue_request();
         }
     }

@@ -58,6 +58,26 @@ impl Head {
         self
     }
 
+    /// The same with another path. One that would not fit into 4 GiB is left out, and there is none.
+    #[must_use]
+    pub fn with_path(mut self, path: &[u8]) -> Self {
+        let at = u32::try_from(self.bytes.len());
+        let len = u32::try_from(path.len());
+        let value = at.ok().zip(len.ok());
+        self.bytes.extend_from_slice(path);
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.retain_mut(|field| match (self.slice(field.name), value) {
+            (b":path", Some(value)) => {
+                field.value = value;
+                true
+            }
+            (b":path", None) => false,
+            _ => true,
+        });
+        self.fields = fields;
+        self
+    }
+
     /// Whether the client may have sent more headers than are here.
     #[must_use]
     pub const fn is_truncated(&self) -> bool {
@@ -254,6 +274,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_path_can_be_another() {
+        let head: Head = [(":method", "GET"), (":path", "/b"), ("a", "1")]
+            .into_iter()
+            .collect();
+        let head = head.with_path(b"/a%2f..%2fb");
+        assert_eq!(head.path_and_query(), Some("/a%2f..%2fb"));
+        assert_eq!((head.method(), head.first_str("a")), ("GET", Some("1")));
+        assert_eq!(head.len(), 3);
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub enum Kind {
 
 /// A metric with its labels.
 pub trait Metric: Clone + Eq + Hash + Debug + 'static {
+    /// Whether any of these is a [`Kind::Sum`]. Without it such a metric is a gauge: a filter without sums asks
+    /// less of its gateway.
+    const SUMS: bool = false;
+
     fn kind(&self) -> Kind;
     /// The name without labels: letters, digits and `_`.
     fn name(&self) -> &'static str;

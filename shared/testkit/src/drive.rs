@@ -90,6 +90,8 @@ struct Stream<P: Policy> {
 enum Waits {
     Nothing,
     Callout(u64),
+    /// Time, which passes while a callout is under way.
+    Held(u64, Time),
     Asleep(u64),
     Awaiting(u64),
 }
@@ -379,11 +381,13 @@ impl<P: Policy> Drive<P> {
                     keeper.on_answer(tag, answer(&ended), cx)
                 });
             }
-            Due::Answer(id, wait, ended) => {
-                if self.waits(id) == Some(Waits::Callout(wait)) {
+            Due::Answer(id, wait, ended) => match self.waits(id) {
+                Some(Waits::Callout(w)) if w == wait => {
                     self.proceed(id, Event::Answer(answer(&ended)));
                 }
-            }
+                Some(Waits::Held(w, until)) if w == wait => self.held(id, until, &ended),
+                _ => {}
+            },
             Due::Woke(id, wait) => {
                 if matches!(self.waits(id), Some(Waits::Asleep(w) | Waits::Awaiting(w)) if w == wait)
                 {
@@ -507,7 +511,7 @@ impl<P: Policy> Drive<P> {
             let value = self.metrics.entry(name).or_default();
             match sample.metric.kind() {
                 Kind::Counter => *value += sample.value,
-                Kind::Gauge => *value = sample.value,
+                Kind::Gauge | Kind::Sum => *value = sample.value,
             }
         }
         self.logs.extend(effects.logs);
@@ -550,6 +554,7 @@ impl<P: Policy> Drive<P> {
                     self.hold(id, Waits::Asleep(wait));
                     return self.at(until.max(self.now), Due::Woke(id, wait));
                 }
+                Verdict::SleepUntil(until) if self.hold_by_callout(id, until) => return,
                 Verdict::Await { until } if self.can_wait() => {
                     let wait = self.sequence;
                     self.hold(id, Waits::Awaiting(wait));
@@ -569,6 +574,33 @@ impl<P: Policy> Drive<P> {
             "The gateway could not decide on the request",
         );
         self.reply(id, &reply);
+    }
+
+    /// Lets the time pass with a callout that takes as long, as the host does where nothing else holds a request.
+    fn hold_by_callout(&mut self, id: u32, until: Time) -> bool {
+        if !P::PHASES.has(Phases::CALLOUTS) {
+            return false;
+        }
+        let config = &self.streams[&id].root.config.policy;
+        let Some((at, ended)) =
+            P::hold(config, until.since(self.now)).and_then(|callout| self.ask(&callout))
+        else {
+            return false;
+        };
+        let wait = self.sequence;
+        self.hold(id, Waits::Held(wait, until));
+        self.at(at, Due::Answer(id, wait, ended));
+        true
+    }
+
+    /// The callout that held a request has ended.
+    fn held(&mut self, id: u32, until: Time, ended: &Ended) {
+        match answer(ended) {
+            _ if self.now >= until => self.proceed(id, Event::Woke),
+            Ok(answer) if answer.status == 200 && self.hold_by_callout(id, until) => {}
+            Ok(_) => self.proceed(id, Event::Answer(Err(CalloutError::Refused))),
+            Err(error) => self.proceed(id, Event::Answer(Err(error))),
+        }
     }
 
     fn can_wait(&self) -> bool {

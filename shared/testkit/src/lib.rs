@@ -34,6 +34,8 @@ pub mod world;
 pub mod http_client;
 #[cfg(feature = "gateway")]
 pub mod http_server;
+#[cfg(feature = "strict")]
+pub mod strict;
 
 pub use auth_service::{ApiKey, AuthService, Endpoint};
 pub use cases::cases_main;
