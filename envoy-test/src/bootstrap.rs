@@ -6,9 +6,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use testkit::gateway::FilterSetup;
+use testkit::request::TLS_HEADERS;
 
 /// Labels in the names of our metrics, which `stats_tags` turn into Prometheus labels.
-pub const LABELS: [&str; 9] = [
+pub const LABELS: [&str; 11] = [
     "filter",
     "outcome",
     "code",
@@ -18,6 +19,8 @@ pub const LABELS: [&str; 9] = [
     "dimension",
     "tenant",
     "tier",
+    "match",
+    "mode",
 ];
 
 /// What never changes while Envoy runs: clusters, the admin endpoint, where listeners are read from.
@@ -54,6 +57,29 @@ pub struct Listener {
     pub on_trap: OnTrap,
     /// Each filter's name, the path of its module and its configuration.
     pub filters: Vec<(FilterSetup, std::path::PathBuf)>,
+    pub fingerprints: Fingerprints,
+}
+
+/// Where the TLS fingerprints come from that filters can ask for.
+#[derive(Clone, Debug)]
+pub enum Fingerprints {
+    /// There are none.
+    None,
+    /// It speaks plain HTTP; `testkit::request::TLS_HEADERS` say what an inspector would tell.
+    Headers,
+    /// It ends TLS and inspects it.
+    Tls(Tls),
+}
+
+/// How a listener ends TLS. Its inspector computes the JA3 and JA4 of each client.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// PEM.
+    pub certificate: String,
+    pub key: String,
+    /// Where what the inspector saw is written down: a line of JSON for each request, with `ja3`, `ja4`, `path` and
+    /// `status`.
+    pub access_log: std::path::PathBuf,
 }
 
 /// What Envoy does with a virtual machine that trapped.
@@ -82,10 +108,14 @@ pub fn listeners(version: u32, listeners: &[Listener]) -> Value {
 }
 
 fn listener(listener: &Listener) -> Value {
-    let mut filters: Vec<Value> = listener
-        .filters
-        .iter()
-        .map(|(filter, module)| wasm(filter, module, listener.on_trap))
+    let mut filters: Vec<Value> = fingerprints(&listener.fingerprints)
+        .into_iter()
+        .chain(
+            listener
+                .filters
+                .iter()
+                .map(|(filter, module)| wasm(filter, module, listener.on_trap)),
+        )
         .collect();
     filters.push(json!({
         "name": "envoy.filters.http.router",
@@ -93,7 +123,7 @@ fn listener(listener: &Listener) -> Value {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
         },
     }));
-    json!({
+    let mut document = json!({
         "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
         "name": listener.name,
         "address": address("127.0.0.1", 0),
@@ -129,7 +159,86 @@ fn listener(listener: &Listener) -> Value {
                 "http_filters": filters,
             },
         }]}],
+    });
+    if let Fingerprints::Tls(tls) = &listener.fingerprints {
+        document["listener_filters"] = tls_inspector();
+        let chain = &mut document["filter_chains"][0];
+        chain["transport_socket"] = tls_socket(tls);
+        chain["filters"][0]["typed_config"]["access_log"] = access_log(tls);
+    }
+    document
+}
+
+/// Makes what the TLS inspector tells, or what a test says in its place, properties that filters can read.
+fn fingerprints(fingerprints: &Fingerprints) -> Option<Value> {
+    let [ja3, ja4] = match fingerprints {
+        Fingerprints::None => return None,
+        Fingerprints::Headers => TLS_HEADERS.map(|header| format!("%REQ({header})%")),
+        Fingerprints::Tls(_) => {
+            ["%TLS_JA3_FINGERPRINT%", "%TLS_JA4_FINGERPRINT%"].map(str::to_owned)
+        }
+    };
+    let state = |name: &str, value: String| {
+        json!({
+            "object_key": name,
+            "factory_key": "envoy.string",
+            "format_string": {
+                "text_format_source": {"inline_string": value},
+                "omit_empty_values": true,
+            },
+            "skip_if_empty": true,
+        })
+    };
+    Some(json!({
+        "name": "fingerprints",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
+            "on_request_headers": [state("portcullis.ja3", ja3), state("portcullis.ja4", ja4)],
+        },
+    }))
+}
+
+fn tls_inspector() -> Value {
+    json!([{
+        "name": "tls_inspector",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+            "enable_ja3_fingerprinting": true,
+            "enable_ja4_fingerprinting": true,
+        },
+    }])
+}
+
+fn tls_socket(tls: &Tls) -> Value {
+    json!({
+        "name": "tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_certificates": [{
+                    "certificate_chain": {"inline_string": tls.certificate},
+                    "private_key": {"inline_string": tls.key},
+                }],
+            },
+        },
     })
+}
+
+fn access_log(tls: &Tls) -> Value {
+    json!([{
+        "name": "file",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": tls.access_log,
+            "log_format": {"json_format": {
+                "ja3": "%TLS_JA3_FINGERPRINT%",
+                "ja4": "%TLS_JA4_FINGERPRINT%",
+                "path": "%REQ(:PATH)%",
+                "status": "%RESPONSE_CODE%",
+            }},
+        },
+    }])
 }
 
 fn wasm(filter: &FilterSetup, module: &Path, on_trap: OnTrap) -> Value {

@@ -13,7 +13,7 @@ use testkit::http_server::{Server, wall_clock};
 use testkit::{Exchange, Request, World};
 use tokio::runtime::Runtime;
 
-use crate::bootstrap::{Listener, OnTrap};
+use crate::bootstrap::{Fingerprints, Listener, OnTrap, Tls};
 use crate::process::Envoy;
 use crate::{artifacts, log};
 
@@ -22,12 +22,16 @@ pub const GUARDED: &str = "guarded";
 /// The listener without any, for comparison.
 pub const BARE: &str = "bare";
 
+/// The listener with the filters that ends TLS, if there is to be one.
+pub const SECURED: &str = "secured";
+
 /// Envoy between a client and a world.
 pub struct EnvoyGateway {
     workers: u32,
     on_trap: OnTrap,
     /// Modules that are not among the built filters.
     modules: BTreeMap<String, PathBuf>,
+    tls: Option<Tls>,
     // Servers end before the runtime that they run on.
     servers: Vec<Server>,
     clusters: BTreeMap<String, SocketAddr>,
@@ -53,6 +57,7 @@ impl EnvoyGateway {
             workers,
             on_trap: OnTrap::FailClosed,
             modules: BTreeMap::new(),
+            tls: None,
             servers: Vec::new(),
             clusters: BTreeMap::new(),
             envoy: None,
@@ -74,6 +79,21 @@ impl EnvoyGateway {
     pub fn module(mut self, name: &str, module: PathBuf) -> Self {
         self.modules.insert(name.to_owned(), module);
         self
+    }
+
+    /// With a listener that ends TLS too.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Where TLS clients go.
+    ///
+    /// # Errors
+    /// When Envoy does not listen, or not for them.
+    pub fn secured_address(&mut self) -> Result<SocketAddr, String> {
+        self.envoy()?.listener(SECURED)
     }
 
     /// The running Envoy.
@@ -137,18 +157,28 @@ impl Gateway for EnvoyGateway {
                 Ok((filter.clone(), module))
             })
             .collect::<Result<Vec<_>, String>>()?;
-        let listeners = [
+        let mut listeners = vec![
             Listener {
                 name: GUARDED.into(),
                 on_trap: self.on_trap,
-                filters,
+                filters: filters.clone(),
+                fingerprints: Fingerprints::Headers,
             },
             Listener {
                 name: BARE.into(),
                 on_trap: self.on_trap,
                 filters: Vec::new(),
+                fingerprints: Fingerprints::None,
             },
         ];
+        if let Some(tls) = &self.tls {
+            listeners.push(Listener {
+                name: SECURED.into(),
+                on_trap: self.on_trap,
+                filters,
+                fingerprints: Fingerprints::Tls(tls.clone()),
+            });
+        }
         let result = match &mut self.envoy {
             Some(envoy) => envoy.reload(&listeners)?,
             None => {
@@ -184,6 +214,10 @@ impl Gateway for EnvoyGateway {
 
     fn send(&mut self, requests: Vec<Request>) -> Result<Vec<Exchange>, String> {
         let address = self.address()?;
+        let requests: Vec<Request> = requests
+            .into_iter()
+            .map(Request::with_tls_as_headers)
+            .collect();
         let send = |request: &Request| {
             Connection::open(address, request.peer)
                 .and_then(|mut connection| connection.exchange(request))

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use envoy_test::bootstrap::{self, Listener, OnTrap};
+use envoy_test::bootstrap::{self, Fingerprints, Listener, OnTrap};
 use envoy_test::{Envoy, artifacts, log};
 use serde_json::{Value, json};
 use testkit::gateway::FilterSetup;
@@ -67,6 +67,7 @@ impl Gateway {
                 name: LISTENER.to_owned(),
                 on_trap: OnTrap::FailClosed,
                 filters: vec![(filter, artifacts::wasm(FILTER)?)],
+                fingerprints: Fingerprints::None,
             }],
         );
         answer_directly(&mut listeners);
