@@ -9,7 +9,7 @@ use crate::acquire::{self, Asked, Batch, Ended};
 use crate::breaker::Breaker;
 use crate::config::{Config, Proxy};
 use crate::lease::{Care, TICK};
-use crate::lease_table::LeaseTable;
+use crate::lease_table::{LeaseTable, Slot};
 use crate::load::Load;
 use crate::metric::LimitMetric;
 use crate::need::{Need, split_key};
@@ -260,6 +260,15 @@ impl LimitKeeper {
                 }
                 self.breaker.failed(now);
                 self.abandon(asked);
+            }
+        }
+    }
+
+    /// A request that waited for tokens of these leases does so no longer.
+    pub(crate) fn wait_no_longer(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            if let Some(lease) = self.leases.get_mut(*slot) {
+                lease.wait_no_longer();
             }
         }
     }

@@ -26,6 +26,13 @@ const LOW: Duration = Duration::from_millis(30);
 const UNTIL_TICK: Duration = Duration::from_millis(50);
 /// A key that the store could not decide is asked for again after this.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// A key that runs short may be so for this long before it counts as over its limit: until then what a moment
+/// will bring is waited for (R7: a bunch of requests on a cold start is no excess).
+const SPELL: Duration = Duration::from_millis(100);
+/// A spell without tokens has ended when there were some for so long.
+const RELIEF: Duration = Duration::from_secs(1);
+/// Length of the peak bucket.
+const TOLERANCE: Duration = Duration::from_millis(TOLERANCE_MS);
 /// Parts of the peak bucket (100 ms of the limit) that one worker may hold at once: a quarter.
 const SHARE: u64 = 4;
 
@@ -39,13 +46,16 @@ pub(crate) struct Lease {
     aged: Batch,
     /// Expired, and not given back yet.
     owed: Batch,
-    /// From the time that it was learned, until.
+    /// From the time that it was learned, until the store will have a token again.
     refused: Option<(Time, Time)>,
-    failed: Option<(Time, Time)>,
+    /// When the store could not tell.
+    failed: Option<Time>,
     /// A call is under way; nobody waits longer for it.
     flight: Option<(Time, Time)>,
-    /// Requests that wait for that call.
+    /// Requests that wait, besides the one that made the call.
     waiting: u32,
+    /// When tokens first and last ran out, in the latest spell without.
+    short: (Time, Time),
     rate: Rate,
     reset: Time,
     /// When the local share is even with its pace (GCRA).
@@ -70,6 +80,8 @@ pub(crate) enum Standing {
     Ready,
     /// None can be had until then.
     Refused { until: Time },
+    /// None can be had until then, which is worth waiting for.
+    Soon { until: Time },
     /// Somebody asks for one; wait at most until then.
     InFlight { until: Time },
     /// The store could not tell, a moment ago.
@@ -163,6 +175,7 @@ impl Lease {
             failed: None,
             flight: None,
             waiting: 0,
+            short: (Time::EPOCH, Time::EPOCH),
             rate: Rate::new(now),
             reset: now,
             local: now,
@@ -193,14 +206,18 @@ impl Lease {
         if self.held() > 0 {
             return Standing::Ready;
         }
-        if let Some(until) = lasts(self.refused, now) {
+        let patient = self.is_patient(now);
+        if !patient && let Some(until) = self.refused_until(now) {
             return Standing::Refused { until };
         }
-        if lasts(self.failed, now).is_some() {
+        if self.has_failed(now) {
             return Standing::Failed;
         }
-        match lasts(self.flight, now) {
-            Some(until) => Standing::InFlight { until },
+        if let Some(until) = lasts(self.flight, now) {
+            return Standing::InFlight { until };
+        }
+        match lasts(self.refused, now) {
+            Some(until) => Standing::Soon { until },
             None => Standing::Short,
         }
     }
@@ -210,14 +227,19 @@ impl Lease {
         self.aged.spend() || self.fresh.spend()
     }
 
-    /// A request waits for the call that is under way.
+    /// A request begins to wait.
     pub fn wait(&mut self) {
         self.waiting = self.waiting.saturating_add(1);
     }
 
+    /// A request waits no longer, whatever woke it; it may begin again.
+    pub fn wait_no_longer(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+
     /// A request asks: for itself, for those who wait, and for what is to be expected.
     pub fn ask(&mut self, now: Time, patience: Duration) -> Want {
-        let real = u64::from(std::mem::take(&mut self.waiting)).saturating_add(1);
+        let real = u64::from(self.waiting).saturating_add(1);
         let wanted = real.saturating_add(u64::from(self.rate.expected(now, LEAD)));
         self.send(real.max(wanted.min(self.share())), now, patience)
     }
@@ -225,18 +247,16 @@ impl Lease {
     /// Looks after the lease: gives back, tops up before a request has to wait.
     pub fn tick(&mut self, now: Time, patience: Duration) -> Care {
         self.expire(now);
-        if lasts(self.flight, now).is_some() || lasts(self.failed, now).is_some() {
+        if lasts(self.flight, now).is_some() || self.has_failed(now) {
             return Care::Rest;
         }
         let expected = u64::from(self.rate.expected(now, LEAD));
         let low = u64::from(self.rate.expected(now, LOW)).max(1);
         let held = self.held();
-        let can_be_had = self.refused.is_none_or(|(from, until)| {
-            // Refusals are kept a little longer than the store said, for the tick to come first.
-            now < from || now >= until.minus(self.grace())
-        });
+        let can_be_had = lasts(self.refused, now).is_none();
         if self.is_looked_after() && expected > 0 && held < low && can_be_had {
             let want = expected.saturating_sub(held).clamp(1, self.share());
+            let want = want.max(self.waiting.into());
             return Care::Ask(self.send(want, now, patience));
         }
         if self.owed.tokens > 0 {
@@ -272,7 +292,7 @@ impl Lease {
             self.flight = None;
         }
         if reply.failure.is_some() {
-            self.failed = Some((now, now.plus(AFTER_FAILURE)));
+            self.failed = Some(now);
             return;
         }
         self.failed = None;
@@ -281,10 +301,12 @@ impl Lease {
         self.fresh = Batch::new(reply.granted, wanted, sent);
         self.expire(now);
         self.reset = now.plus(Duration::from_millis(reply.reset_ms));
-        self.refused = (reply.retry_after_ms > 0).then(|| {
+        self.refused = None;
+        if reply.retry_after_ms > 0 {
             let wait = Duration::from_millis(reply.retry_after_ms);
-            (now, now.plus(wait).plus(self.grace()))
-        });
+            self.run_short(wait, now);
+            self.refused = Some((now, now.plus(wait)));
+        }
     }
 
     /// The call never came to an answer.
@@ -323,6 +345,37 @@ impl Lease {
         Ok(())
     }
 
+    fn has_failed(&self, now: Time) -> bool {
+        let until = |failed: Time| failed.plus(AFTER_FAILURE);
+        lasts(self.failed.map(|at| (at, until(at))), now).is_some()
+    }
+
+    /// The store has no token for this long.
+    fn run_short(&mut self, wait: Duration, now: Time) {
+        let (first, last) = self.short;
+        let goes_on = last <= now && now.since(last) < RELIEF;
+        let first = if goes_on { first } else { now };
+        // A long wait ends all patience.
+        let first = if wait > SPELL {
+            first.minus(SPELL)
+        } else {
+            first
+        };
+        self.short = (first, now);
+    }
+
+    /// Whether the key has run short only now, no more wait for it than may hope, and this worker alone does not
+    /// see more than the limit lets pass anywhere.
+    fn is_patient(&self, now: Time) -> bool {
+        let (first, _) = self.short;
+        let most = self.share().saturating_mul(SHARE);
+        self.is_looked_after()
+            && first <= now
+            && now.since(first) < SPELL
+            && u64::from(self.waiting) < self.share()
+            && u64::from(self.rate.expected(now, TOLERANCE)) <= most
+    }
+
     fn held(&self) -> u64 {
         u64::from(self.aged.tokens).saturating_add(self.fresh.tokens.into())
     }
@@ -357,12 +410,15 @@ impl Lease {
         self.share() > 1
     }
 
-    fn grace(&self) -> Duration {
-        if self.is_looked_after() {
+    /// Refusals are remembered a little longer than the store said, for the tick to ask first.
+    fn refused_until(&self, now: Time) -> Option<Time> {
+        let grace = if self.is_looked_after() {
             UNTIL_TICK
         } else {
             Duration::ZERO
-        }
+        };
+        let (learned, until) = self.refused?;
+        lasts(Some((learned, until.plus(grace))), now)
     }
 }
 
@@ -408,10 +464,20 @@ mod tests {
         lease.ask(START, PATIENCE);
         lease.wait();
         lease.wait();
+        // Something else woke them.
+        lease.wait_no_longer();
+        lease.wait();
         lease.answered(&reply(1, 0), 1, START, after(1));
         assert!(lease.spend());
-        assert_eq!(lease.ask(after(1), PATIENCE).tokens, 3);
-        assert_eq!(lease.ask(after(1), PATIENCE).tokens, 1);
+        // One asks, for the other too, which waits again.
+        lease.wait_no_longer();
+        assert_eq!(lease.ask(after(1), PATIENCE).tokens, 2);
+        lease.wait_no_longer();
+        lease.wait();
+        lease.answered(&reply(2, 0), 2, after(1), after(2));
+        lease.wait_no_longer();
+        assert!(lease.spend() && lease.spend());
+        assert_eq!(lease.ask(after(2), PATIENCE).tokens, 1);
     }
 
     #[test]
@@ -431,6 +497,59 @@ mod tests {
             lease.standing(START.minus(Duration::from_secs(1))),
             Standing::Short
         );
+    }
+
+    /// A lease that gets `per_second` requests for 200 ms, and then no token for a millisecond.
+    fn short(per_second: u64) -> Lease {
+        let mut lease = Lease::new(Limit::paced(1_000, 1_000), START);
+        for request in 0..per_second / 5 {
+            let sent = after(request * 1_000 / per_second);
+            lease.arrive(sent);
+        }
+        lease.answered(&reply(0, 1), 1, after(200), after(200));
+        lease
+    }
+
+    #[test]
+    fn a_key_that_runs_short_for_a_moment_is_waited_for() {
+        let mut lease = short(500);
+        let soon = Standing::Soon { until: after(201) };
+        assert_eq!(lease.standing(after(200)), soon);
+        assert_eq!(lease.standing(after(201)), Standing::Short);
+    }
+
+    #[test]
+    fn a_key_that_stays_short_is_over_its_limit() {
+        let mut lease = short(500);
+        for millis in (220..=380).step_by(20) {
+            lease.answered(&reply(1, 1), 1, after(millis), after(millis));
+            assert!(lease.spend());
+        }
+        // Until the tick asks again.
+        let refused = Standing::Refused { until: after(431) };
+        assert_eq!(lease.standing(after(380)), refused);
+        assert_eq!(lease.standing(after(430)), refused);
+        // A second without a shortage, and it may be a moment again.
+        lease.answered(&reply(0, 1), 1, after(1_380), after(1_380));
+        assert!(matches!(
+            lease.standing(after(1_380)),
+            Standing::Soon { .. }
+        ));
+    }
+
+    #[test]
+    fn nobody_waits_where_one_worker_alone_sees_too_much_or_too_many_wait() {
+        let now = after(200);
+        assert!(matches!(
+            short(5_000).standing(now),
+            Standing::Refused { .. }
+        ));
+        let mut lease = short(500);
+        for _ in 0..50 {
+            assert!(matches!(lease.standing(now), Standing::Soon { .. }));
+            lease.wait();
+        }
+        assert!(matches!(lease.standing(now), Standing::Refused { .. }));
     }
 
     #[test]
@@ -637,7 +756,7 @@ mod model {
                                 prop_assert!(want.tokens > 0);
                                 model.sent(want, now);
                             }
-                            Standing::InFlight { until } => {
+                            Standing::InFlight { until } | Standing::Soon { until } => {
                                 prop_assert!(until > now);
                                 lease.wait();
                             }

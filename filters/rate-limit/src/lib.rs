@@ -36,6 +36,7 @@ pub use metric::{LimitMetric, Whose};
 use crate::acquire::{Asked, Batch};
 use crate::keeper::patience;
 use crate::lease::Standing;
+use crate::lease_table::Slot;
 use crate::need::{BodyValues, Need};
 use crate::reply::Exhausted;
 use crate::rule::{OnFailure, Rule, RuleLimit};
@@ -65,8 +66,8 @@ pub struct RateLimit {
 enum WaitsFor {
     /// Its own call.
     Own(Asked),
-    /// Somebody else's.
-    Other,
+    /// Somebody else's, or for tokens to be had again: counted by these leases.
+    Other(Vec<Slot>),
 }
 
 impl Policy for RateLimit {
@@ -95,18 +96,20 @@ impl Policy for RateLimit {
             return Err(Fault::Gateway("the time"));
         }
         let first = matches!(event, Event::Headers);
-        match event {
-            Event::Headers => {}
-            Event::Body(body) => self.bodies = Some(need::read_body(body, cx.config)),
-            Event::Woke => self.waits_for = None,
-            Event::Answer(answer) => match self.waits_for.take() {
-                Some(WaitsFor::Own(asked)) => {
-                    cx.keeper.settle(&asked, answer, cx.now, cx.effects);
-                }
-                // The gateway cannot hold the request for somebody else's call.
-                Some(WaitsFor::Other) => self.must_ask = true,
-                None => return Err(Fault::Unexpected("an answer")),
-            },
+        match (event, self.waits_for.take()) {
+            (Event::Headers, _) => {}
+            (Event::Body(body), _) => self.bodies = Some(need::read_body(body, cx.config)),
+            (Event::Answer(answer), Some(WaitsFor::Own(asked))) => {
+                cx.keeper.settle(&asked, answer, cx.now, cx.effects);
+            }
+            (Event::Answer(_), Some(WaitsFor::Other(slots))) => {
+                // The gateway cannot hold the request without a call of its own.
+                self.must_ask = true;
+                cx.keeper.wait_no_longer(&slots);
+            }
+            (Event::Woke, Some(WaitsFor::Other(slots))) => cx.keeper.wait_no_longer(&slots),
+            (Event::Woke, _) => {}
+            (Event::Answer(_), None) => return Err(Fault::Unexpected("an answer")),
         }
         let Some(Ok(path)) = cx.request.path_and_query().map(canonical) else {
             return Ok(Verdict::Deny(reply::ambiguous_path()));
@@ -130,10 +133,15 @@ impl Policy for RateLimit {
     }
 
     fn on_done(&mut self, cx: &mut Cx<'_, Self>) {
-        if let Some(WaitsFor::Own(asked)) = self.waits_for.take() {
-            // Its client hung up. Those who wait for its call have to ask for themselves.
-            cx.keeper.abandon(&asked);
-            cx.effects.wake = true;
+        // Its client hung up, if it still waits.
+        match self.waits_for.take() {
+            Some(WaitsFor::Own(asked)) => {
+                // Those who wait for its call have to ask for themselves.
+                cx.keeper.abandon(&asked);
+                cx.effects.wake = true;
+            }
+            Some(WaitsFor::Other(slots)) => cx.keeper.wait_no_longer(&slots),
+            None => {}
         }
     }
 }
@@ -153,6 +161,7 @@ impl RateLimit {
             if let Some(lease) = cx.keeper.leases.get_mut(need.slot) {
                 need.standing = match lease.standing(cx.now) {
                     Standing::Short | Standing::InFlight { .. } if blind => Standing::Failed,
+                    Standing::Soon { until } if blind => Standing::Refused { until },
                     standing => standing,
                 };
             }
@@ -202,8 +211,8 @@ impl RateLimit {
         for need in needs {
             match need.standing {
                 Standing::Short => {}
-                Standing::InFlight { .. } if self.must_ask => {}
-                Standing::InFlight { until } => {
+                Standing::InFlight { .. } | Standing::Soon { .. } if self.must_ask => {}
+                Standing::InFlight { until } | Standing::Soon { until } => {
                     awaited = Some(awaited.map_or(until, |other| other.min(until)));
                     continue;
                 }
@@ -240,14 +249,19 @@ impl RateLimit {
         let Some(until) = awaited else {
             return Ok(None);
         };
-        for need in needs {
-            if matches!(need.standing, Standing::InFlight { .. })
-                && let Some(lease) = keeper.leases.get_mut(need.slot)
-            {
+        let waits = |need: &&Need| {
+            matches!(
+                need.standing,
+                Standing::InFlight { .. } | Standing::Soon { .. }
+            )
+        };
+        let slots: Vec<Slot> = needs.iter().filter(waits).map(|need| need.slot).collect();
+        for slot in &slots {
+            if let Some(lease) = keeper.leases.get_mut(*slot) {
                 lease.wait();
             }
         }
-        self.waits_for = Some(WaitsFor::Other);
+        self.waits_for = Some(WaitsFor::Other(slots));
         Ok(Some(Verdict::Await { until }))
     }
 }

@@ -8,10 +8,11 @@
     clippy::arithmetic_side_effects
 )]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rate_limit::RateLimit;
-use testkit::{Drive, Request, Ticket, World};
+use testkit::{Drive, Endpoint, Request, Ticket, World};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -24,12 +25,20 @@ fn config(limit: &str) -> String {
 /// Workers that share a store, in lockstep.
 struct Fleet {
     workers: Vec<Drive<RateLimit>>,
-    tickets: Vec<(usize, Ticket, u64)>,
+    sent: Vec<Sent>,
     /// The millisecond now.
     at: u64,
-    sent: u64,
-    /// Request to send, whole ones and a part in thousandths.
-    due: u64,
+    /// Requests to send by tenant, whole ones and a part in thousandths.
+    due: BTreeMap<&'static str, u64>,
+    /// Whose turn it is.
+    turn: usize,
+}
+
+struct Sent {
+    tenant: &'static str,
+    worker: usize,
+    ticket: Ticket,
+    at: u64,
 }
 
 /// What became of the requests.
@@ -46,10 +55,10 @@ impl Fleet {
         let worker = |_| Drive::new(config(limit), world.clone()).unwrap();
         let mut fleet = Self {
             workers: (0..workers).map(worker).collect(),
-            tickets: Vec::new(),
+            sent: Vec::new(),
             at: 0,
-            sent: 0,
-            due: 0,
+            due: BTreeMap::new(),
+            turn: 0,
         };
         fleet.run(0, 100);
         fleet
@@ -57,15 +66,20 @@ impl Fleet {
 
     /// Offers so many requests a second for so many milliseconds, spread over the workers.
     fn run(&mut self, per_second: u64, millis: u64) {
+        self.run_for(&[("acme", per_second)], millis);
+    }
+
+    /// The same for several tenants.
+    fn run_for(&mut self, tenants: &[(&'static str, u64)], millis: u64) {
         for _ in 0..millis {
-            self.due += per_second;
-            while self.due >= 1_000 {
-                self.due -= 1_000;
-                let index = usize::try_from(self.sent).unwrap() % self.workers.len();
-                let request = Request::get("/").header("x-tenant-id", "acme");
-                let ticket = self.workers[index].start(request);
-                self.tickets.push((index, ticket, self.at));
-                self.sent += 1;
+            for (tenant, per_second) in tenants {
+                let due = self.due.entry(tenant).or_default();
+                *due += per_second;
+                let now = *due / 1_000;
+                *due %= 1_000;
+                for _ in 0..now {
+                    self.send(tenant);
+                }
             }
             for worker in &mut self.workers {
                 worker.advance(MS);
@@ -74,20 +88,42 @@ impl Fleet {
         }
     }
 
+    fn send(&mut self, tenant: &'static str) {
+        let worker = self.turn % self.workers.len();
+        self.turn += 1;
+        let request = Request::get("/").header("x-tenant-id", tenant);
+        self.sent.push(Sent {
+            tenant,
+            worker,
+            ticket: self.workers[worker].start(request),
+            at: self.at,
+        });
+    }
+
     /// Ends the requests and starts counting anew.
     fn tally(&mut self) -> Tally {
+        self.tally_of("acme")
+    }
+
+    /// The same for one of several tenants.
+    fn tally_of(&mut self, tenant: &str) -> Tally {
         let mut tally = Tally {
-            sent: std::mem::take(&mut self.sent),
+            sent: 0,
             admitted: Vec::new(),
             refused: 0,
             hops: 0,
         };
-        for (index, ticket, at) in std::mem::take(&mut self.tickets) {
-            let exchange = self.workers[index].finish(ticket);
+        let (own, others) = std::mem::take(&mut self.sent)
+            .into_iter()
+            .partition(|sent| sent.tenant == tenant);
+        self.sent = others;
+        for sent in own {
+            tally.sent += 1;
+            let exchange = self.workers[sent.worker].finish(sent.ticket);
             match exchange.status {
                 200 => {
                     let took = u64::try_from(exchange.took.as_millis()).unwrap();
-                    tally.admitted.push(at + took);
+                    tally.admitted.push(sent.at + took);
                 }
                 429 => tally.refused += 1,
                 status => panic!("status {status}"),
@@ -170,6 +206,25 @@ fn a_tier_without_burst_refuses_a_third_at_once_and_the_default_none() {
     let mut usual = Fleet::new(2, tiers, &World::new());
     usual.run(1_500, 5_000);
     assert_eq!(usual.tally().refused, 0);
+}
+
+/// Each answer wakes all who wait, also those who wait for others: they must not ask for ever more.
+#[test]
+fn a_cold_start_on_a_slow_store_refuses_nobody_below_twice_the_rate() {
+    const OTHERS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    for slow in [10, 20, 30, 45] {
+        let world = World::new();
+        let mut fleet = Fleet::new(4, r#"{"dimension":"tenant","tiers":true}"#, &world);
+        let mut tenants = vec![("acme", 1_500)];
+        tenants.extend(OTHERS.map(|other| (other, 60)));
+        let fault = serde_json::from_str(&format!(r#"{{"slow":"{slow}ms"}}"#));
+        world.limits.fail(Endpoint::Acquire, fault.unwrap());
+        fleet.run_for(&tenants, 100);
+        world.limits.heal();
+        fleet.run_for(&tenants, 500);
+        let refused = fleet.tally().refused;
+        assert_eq!(refused, 0, "where calls took {slow} ms");
+    }
 }
 
 #[test]
