@@ -11,6 +11,10 @@
 mod bucket_model;
 mod chaos;
 mod contract;
+mod control;
+mod control_client;
+mod control_docs;
+mod control_top;
 mod redis_server;
 mod scripts;
 mod service;

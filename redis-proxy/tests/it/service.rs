@@ -21,20 +21,20 @@ use wire::{
 
 use crate::redis_server::{Options, RedisServer, eventually, free_port};
 
-struct Service {
-    child: Child,
-    port: u16,
-    dir: TempDir,
-    client: Client,
-    log: Arc<Mutex<String>>,
+pub struct Service {
+    pub child: Child,
+    pub port: u16,
+    pub dir: TempDir,
+    pub client: Client,
+    pub log: Arc<Mutex<String>>,
 }
 
 impl Service {
-    async fn start(config: &str) -> Self {
+    pub async fn start(config: &str) -> Self {
         Self::start_with(config, &[]).await
     }
 
-    async fn start_with(config: &str, env: &[(&str, &str)]) -> Self {
+    pub async fn start_with(config: &str, env: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
         let config = config.replace("$DIR", &dir.path().display().to_string());
@@ -56,34 +56,34 @@ impl Service {
         service
     }
 
-    async fn wait(&self) {
+    pub async fn wait(&self) {
         eventually("redis-proxy serves", Duration::from_secs(10), async || {
             self.get("/healthz").await.is_ok()
         })
         .await;
     }
 
-    async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.child = spawn(self.dir.path(), self.port, &[], &self.log);
         self.wait().await;
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    async fn get(&self, path: &str) -> reqwest::Result<Response> {
+    pub async fn get(&self, path: &str) -> reqwest::Result<Response> {
         self.client.get(self.url(path)).send().await
     }
 
-    async fn post(&self, path: &str, body: &impl serde::Serialize) -> Response {
+    pub async fn post(&self, path: &str, body: &impl serde::Serialize) -> Response {
         self.client
             .post(self.url(path))
             .json(body)
@@ -102,7 +102,7 @@ impl Service {
         Ok(response.json::<AcquireReply>().await.unwrap().keys)
     }
 
-    async fn metrics(&self) -> String {
+    pub async fn metrics(&self) -> String {
         self.get("/metrics").await.unwrap().text().await.unwrap()
     }
 
@@ -110,7 +110,7 @@ impl Service {
         self.get("/v1/tiers").await.unwrap().json().await.unwrap()
     }
 
-    fn exit(&mut self, within: Duration) -> ExitStatus {
+    pub fn exit(&mut self, within: Duration) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -129,7 +129,7 @@ impl Drop for Service {
     }
 }
 
-fn binary() -> Command {
+pub fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_redis-proxy"))
 }
 

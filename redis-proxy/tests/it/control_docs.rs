@@ -1,0 +1,1 @@
+//! What the documents promise: the OpenAPI documents, and the commands in the README.
