@@ -14,10 +14,10 @@ use watchlist::{Clients, DEFAULT_CAPACITY, ListService, RawClients, RawListServi
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Raw {
     /// The redis-proxy that keeps the list `tarpit`. Where only a callout can hold a request (Kong), it holds it.
-    pub service: RawListService,
+    pub lists: RawListService,
     /// How clients are told apart.
     #[serde(default)]
-    pub clients: RawClients,
+    pub client: RawClients,
     /// The longest delay; the first is 1s, each next one twice as long. 1s to 5m. The gateway's own timeouts must be
     /// longer.
     #[serde(default = "default_longest_delay")]
@@ -28,15 +28,15 @@ pub struct Raw {
     /// Clients whose visits one worker counts; about 200 bytes each. 1 to 1,000,000.
     #[serde(default = "default_max_clients")]
     pub max_clients: usize,
-    /// Entries of the list that one worker holds; further ones are ignored. 1 to 10,000,000.
-    #[serde(default = "default_max_entries")]
-    pub max_entries: usize,
-    /// What happens to all requests until the list has been here once: `pass` or `deny` (503).
+    /// Entries of the list that one worker holds; further ones are ignored. 1 to 4,000,000.
+    #[serde(default = "default_list_capacity")]
+    pub list_capacity: usize,
+    /// What becomes of requests before the first list is here. Later the last one serves, however old.
     #[serde(default)]
-    pub without_list: WithoutList,
+    pub on_missing_list: OnMissingList,
 }
 
-/// What happens without a list.
+/// Deny or allow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(
@@ -44,10 +44,12 @@ pub struct Raw {
     derive(schemars::JsonSchema, serde::Serialize),
     schemars(inline)
 )]
-pub enum WithoutList {
-    #[default]
-    Pass,
+pub enum OnMissingList {
+    /// Refuses them with 503 `list_unavailable`.
     Deny,
+    /// Lets them pass.
+    #[default]
+    Allow,
 }
 
 fn default_longest_delay() -> Span {
@@ -59,28 +61,28 @@ fn default_max_held() -> usize {
 fn default_max_clients() -> usize {
     20_000
 }
-fn default_max_entries() -> usize {
+fn default_list_capacity() -> usize {
     DEFAULT_CAPACITY
 }
 
 /// The options, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub(crate) service: ListService,
+    pub(crate) lists: ListService,
     pub(crate) clients: Clients,
     pub(crate) longest_delay: Duration,
     pub(crate) max_held: usize,
     pub(crate) max_clients: NonZeroUsize,
-    pub(crate) max_entries: usize,
-    pub(crate) without_list: WithoutList,
+    pub(crate) list_capacity: usize,
+    pub(crate) on_missing_list: OnMissingList,
 }
 
 impl Configure for Config {
     type Raw = Raw;
 
     fn check(raw: Raw, problems: &mut Problems) -> Option<Self> {
-        let service = ListService::check(raw.service, "service", problems);
-        let clients = Clients::check(raw.clients, "clients", problems);
+        let lists = ListService::check(raw.lists, "lists", problems);
+        let clients = Clients::check(raw.client, "client", problems);
         let longest_delay = raw.longest_delay.0;
         if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&longest_delay) {
             problems.say("longest_delay", "must be between 1s and 5m");
@@ -91,17 +93,17 @@ impl Configure for Config {
         if !(1..=1_000_000).contains(&raw.max_clients) {
             problems.say("max_clients", "must be between 1 and 1000000");
         }
-        if !(1..=10_000_000).contains(&raw.max_entries) {
-            problems.say("max_entries", "must be between 1 and 10000000");
+        if !(1..=4_000_000).contains(&raw.list_capacity) {
+            problems.say("list_capacity", "must be between 1 and 4000000");
         }
         Some(Self {
-            service,
+            lists,
             clients,
             longest_delay,
             max_held: raw.max_held,
             max_clients: NonZeroUsize::new(raw.max_clients)?,
-            max_entries: raw.max_entries,
-            without_list: raw.without_list,
+            list_capacity: raw.list_capacity,
+            on_missing_list: raw.on_missing_list,
         })
     }
 }
@@ -114,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    const SERVICE: &str = r#""service":{"upstream":"redis-proxy","authority":"redis-proxy"}"#;
+    const SERVICE: &str = r#""lists":{"upstream":"redis-proxy","authority":"redis-proxy"}"#;
 
     fn errors(rest: &str) -> String {
         let text = format!("{{{SERVICE}{rest}}}");
@@ -138,19 +140,19 @@ mod tests {
             ("max_held", "0", "100001"),
             ("max_clients", "1", "0"),
             ("max_clients", "1000000", "1000001"),
-            ("max_entries", "1", "0"),
-            ("max_entries", "10000000", "10000001"),
-            ("without_list", "\"deny\"", "\"maybe\""),
+            ("list_capacity", "1", "0"),
+            ("list_capacity", "4000000", "4000001"),
+            ("on_missing_list", "\"deny\"", "\"maybe\""),
         ] {
             assert_eq!(errors(&format!(",\"{option}\":{good}")), "", "{option}");
             let found = errors(&format!(",\"{option}\":{bad}"));
             assert!(found.contains(option), "{option}: {found}");
         }
         for (options, at) in [
-            (r#","clients":{"ja4_header":"a b"}"#, "clients.ja4_header"),
+            (r#","client":{"ja4_header":"a b"}"#, "client.ja4_header"),
             (
-                r#","clients":{"trusted_proxies":["x"]}"#,
-                "clients.trusted_proxies[0]",
+                r#","client":{"trusted_proxies":["x"]}"#,
+                "client.trusted_proxies[0]",
             ),
         ] {
             let found = errors(options);

@@ -91,7 +91,7 @@ impl Keeper<Config, TarpitMetric> for TarpitKeeper {
         Self {
             follower: Follower::new(ListName::Tarpit),
             pit: Pit {
-                list: Watchlist::new(config.max_entries, now),
+                list: Watchlist::new(config.list_capacity, now),
                 visits: Visits::new(config.max_clients),
             },
             held: 0,
@@ -106,7 +106,7 @@ impl Keeper<Config, TarpitMetric> for TarpitKeeper {
     }
 
     fn on_tick(&mut self, cx: &mut KeeperCx<'_, Config, TarpitMetric>) {
-        if let Some(callout) = self.follower.poll(&cx.config.service, cx.now) {
+        if let Some(callout) = self.follower.poll(&cx.config.lists, cx.now) {
             cx.calls.push((LIST, callout));
         }
         if cx.now < self.swept || cx.now.since(self.swept) >= SWEEP_EVERY {
@@ -125,7 +125,7 @@ impl Keeper<Config, TarpitMetric> for TarpitKeeper {
         answer: Result<Answer<'_>, CalloutError>,
         cx: &mut KeeperCx<'_, Config, TarpitMetric>,
     ) {
-        let service = &cx.config.service;
+        let service = &cx.config.lists;
         let taken = self.follower.take(answer, service, cx.now, &mut self.pit);
         if let Some(callout) = taken.more {
             cx.calls.push((LIST, callout));

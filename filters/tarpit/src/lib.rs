@@ -24,7 +24,7 @@ pub use config::{Config, Raw};
 pub use keeper::TarpitKeeper;
 pub use metric::TarpitMetric;
 
-use crate::config::WithoutList;
+use crate::config::OnMissingList;
 
 /// A callout that holds a request is given up on so long after its time.
 const SLACK: Duration = Duration::from_secs(2);
@@ -71,7 +71,7 @@ impl Policy for Tarpit {
 
     fn hold(config: &Config, time: Duration) -> Option<Callout> {
         let path = sleep::path(time);
-        let mut callout = config.service.callout("GET", path, Vec::new(), MAX_ANSWER);
+        let mut callout = config.lists.callout("GET", path, Vec::new(), MAX_ANSWER);
         callout.timeout = time.min(MAX_SLEEP).saturating_add(SLACK);
         Some(callout)
     }
@@ -87,9 +87,9 @@ impl Policy for Tarpit {
 impl Tarpit {
     fn decide(&mut self, cx: &mut Cx<'_, Self>) -> Result<Verdict, Fault> {
         if !cx.keeper.has_list() {
-            return Ok(match cx.config.without_list {
-                WithoutList::Pass => Verdict::Allow,
-                WithoutList::Deny => Verdict::Deny(reply::no_list()),
+            return Ok(match cx.config.on_missing_list {
+                OnMissingList::Allow => Verdict::Allow,
+                OnMissingList::Deny => Verdict::Deny(reply::no_list()),
             });
         }
         let Some((entry, address)) = find(cx)? else {

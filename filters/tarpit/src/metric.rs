@@ -25,6 +25,8 @@ pub enum TarpitMetric {
 }
 
 impl Metric for TarpitMetric {
+    const SUMS: bool = true;
+
     fn kind(&self) -> policy::Kind {
         match self {
             Self::Active => policy::Kind::Sum,

@@ -12,10 +12,15 @@ pub(crate) fn queued() -> Reply {
 
 /// At once, where no more can be held (T4). Says as little as the deny list does.
 pub(crate) fn denied() -> Reply {
-    Reply::problem(403, "EDGE_DENIED", "The request was denied")
+    Reply::problem(403, "EDGE_DENIED", "The request was refused at the edge")
 }
 
 /// There is no list yet, and the operator wants nobody to pass until then.
 pub(crate) fn no_list() -> Reply {
-    Reply::problem(503, "list_unavailable", "The gateway is not ready yet")
+    Reply::problem(
+        503,
+        "list_unavailable",
+        "The gateway is not ready to decide on requests yet",
+    )
+    .header("retry-after", "1")
 }

@@ -13,7 +13,7 @@ const GAUGE: &str = "kong_tarpit_active_connections";
 const BOTH: [Flavour; 2] = [Flavour::Envoy, Flavour::Kong];
 
 fn start(flavour: Flavour, options: &Value) -> Drive<Tarpit> {
-    let mut config = json!({"service": {"upstream": "list_service", "authority": "lists"}});
+    let mut config = json!({"lists": {"upstream": "list_service", "authority": "lists"}});
     for (name, value) in options.as_object().unwrap() {
         config[name] = value.clone();
     }
@@ -159,7 +159,7 @@ fn a_new_configuration_keeps_those_who_are_held() {
     let mut drive = start(Flavour::Envoy, &json!({}));
     let ticket = come(&mut drive);
     drive
-        .reload(r#"{"service": {"upstream": "list_service", "authority": "lists"}}"#)
+        .reload(r#"{"lists": {"upstream": "list_service", "authority": "lists"}}"#)
         .unwrap();
     let exchange = drive.finish(ticket);
     assert_eq!((exchange.status, exchange.took), (200, secs(1)));

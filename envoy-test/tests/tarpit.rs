@@ -1,0 +1,135 @@
+//! Requests while the tarpit holds them, in workers that know nothing of each other (T3, T4).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use envoy_test::EnvoyGateway;
+use serde_json::json;
+use testkit::gateway::{FilterSetup, Gateway};
+use testkit::http_client::{Connection, encode};
+use testkit::{Request, World};
+use wire::lists::ListName;
+
+const GAUGE: &str = "kong_tarpit_active_connections";
+const WORKERS: u32 = 4;
+const LISTED: &str = "127.0.0.66";
+
+fn start(max_held: usize) -> EnvoyGateway {
+    let world = World::new();
+    let mut gateway = EnvoyGateway::new(WORKERS);
+    let entry = format!("ip {LISTED} 24h");
+    let now = gateway.now();
+    world
+        .lists
+        .add_text(ListName::Tarpit, &entry, now)
+        .unwrap();
+    gateway.open(&world).unwrap();
+    configure(&mut gateway, max_held);
+    gateway
+}
+
+fn configure(gateway: &mut EnvoyGateway, max_held: usize) {
+    let config = json!({
+        "lists": {"upstream": "list_service", "authority": "lists"},
+        "max_held": max_held,
+    });
+    let filter = FilterSetup {
+        name: "tarpit".into(),
+        config: config.to_string(),
+    };
+    gateway.configure(&[filter]).unwrap().unwrap();
+    // Every worker has the list.
+    gateway.wait(Duration::from_millis(1_500));
+}
+
+/// Sends a request and does not wait for its answer.
+fn come(gateway: &EnvoyGateway) -> Connection {
+    let from: IpAddr = LISTED.parse().unwrap();
+    let mut connection = Connection::open(gateway.address().unwrap(), Some(from)).unwrap();
+    connection.send(&encode(&Request::get("/"))).unwrap();
+    connection
+}
+
+fn status(connection: &mut Connection) -> u16 {
+    connection.response(false).unwrap().unwrap().status
+}
+
+fn metric(gateway: &mut EnvoyGateway, name: &str) -> u64 {
+    let metrics = gateway.metrics().unwrap();
+    metrics.get(name).copied().unwrap_or_default()
+}
+
+/// Waits until the gauge shows this, and makes sure that it stays so.
+fn shows(gateway: &mut EnvoyGateway, expected: u64) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while metric(gateway, GAUGE) != expected && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(metric(gateway, GAUGE), expected);
+}
+
+/// Each worker counts the visits of the client by itself: after these all wait for long.
+fn visit_often(gateway: &mut EnvoyGateway) {
+    let visits: Vec<_> = (0..100).map(|_| come(gateway)).collect();
+    shows(gateway, 100);
+    drop(visits);
+    shows(gateway, 0);
+}
+
+#[test]
+fn the_gauge_is_the_sum_over_all_workers_and_falls_when_clients_hang_up() {
+    let mut gateway = start(1_000);
+    visit_often(&mut gateway);
+    let mut held: Vec<_> = (0..60).map(|_| come(&gateway)).collect();
+    shows(&mut gateway, 60);
+    held.truncate(25);
+    shows(&mut gateway, 25);
+    assert_eq!(metric(&mut gateway, "portcullis_tarpit_hung_up"), 135);
+    // A new configuration drains the old listener, here within a second; none of its requests stays in the sum.
+    configure(&mut gateway, 2_000);
+    shows(&mut gateway, 0);
+    visit_often(&mut gateway);
+    gateway.stop(&[]).unwrap();
+}
+
+#[test]
+fn the_gauge_falls_when_clients_are_answered() {
+    let mut gateway = start(1_000);
+    let mut held: Vec<_> = (0..4).map(|_| come(&gateway)).collect();
+    shows(&mut gateway, 4);
+    for connection in &mut held {
+        assert_eq!(status(connection), 200);
+    }
+    shows(&mut gateway, 0);
+    assert_eq!(metric(&mut gateway, "portcullis_tarpit_hung_up"), 0);
+    gateway.stop(&[]).unwrap();
+}
+
+#[test]
+fn each_worker_holds_no_more_than_it_may() {
+    const MAX_HELD: usize = 3;
+    let mut gateway = start(MAX_HELD);
+    let all = usize::try_from(WORKERS).unwrap() * MAX_HELD;
+    // So many that no worker gets less than it may hold.
+    let mut connections: Vec<_> = (0..120).map(|_| come(&gateway)).collect();
+    shows(&mut gateway, u64::try_from(all).unwrap());
+    let refused = metric(&mut gateway, "portcullis_tarpit_refused.match=ip");
+    assert_eq!(refused, u64::try_from(120 - all).unwrap());
+    // Others pass meanwhile.
+    let exchange = gateway.send(vec![Request::get("/")]).unwrap().remove(0);
+    assert_eq!(exchange.word(), "200");
+    assert!(exchange.upstream.is_some());
+    let statuses: Vec<u16> = connections.iter_mut().map(status).collect();
+    let count = |status| statuses.iter().filter(|s| **s == status).count();
+    assert_eq!((count(403), count(200)), (120 - all, all));
+    gateway.stop(&[]).unwrap();
+}
