@@ -7,6 +7,8 @@ use crate::abi::{self, Buffer, Map};
 /// What came back, owned while a policy looks at it.
 pub struct Ended {
     result: Result<(Head, Vec<u8>), CalloutError>,
+    /// Not a byte of a body came.
+    pub empty: bool,
 }
 
 impl Ended {
@@ -30,7 +32,10 @@ impl Ended {
                 .zip(abi::buffer(Buffer::CalloutBody, body_size).ok())
                 .ok_or(CalloutError::Broken)
         };
-        Self { result }
+        Self {
+            result,
+            empty: headers == 0 || body_size == 0,
+        }
     }
 
     pub fn answer(&self) -> Result<Answer<'_>, CalloutError> {
