@@ -48,10 +48,10 @@ wasm: ## Build every filter to dist/<name>.wasm
 	@tools/wasm.sh
 
 .PHONY: test
-test: ## All tests: native, WebAssembly, exports, gateways, a new filter
+test: ## All tests: native, WebAssembly, exports, Envoy, Kong where there is one, a new filter
 	@$(TEST_SETUP)
 	@tools/wasm.sh
-	@tools/test.sh native wasm abi gateways coverage new
+	@tools/test.sh native wasm abi gateways kong coverage new
 
 .PHONY: wasm-test
 wasm-test: ## Unit tests as WebAssembly, in Node
@@ -63,6 +63,18 @@ envoy-test: ## The cases in real Envoy
 	@$(TEST_SETUP)
 	@tools/wasm.sh
 	@tools/test.sh gateways
+
+.PHONY: kong-test
+kong-test: ## The cases in a real Kong: KONG_BIN, or Docker with kong:3.9
+	@tools/setup.sh build test
+	@tools/wasm.sh
+	@tools/test.sh kong
+
+.PHONY: parity
+parity: ## In what this process, Envoy and Kong differ, over all cases
+	@$(TEST_SETUP)
+	@tools/wasm.sh
+	@tools/parity.sh
 
 .PHONY: test-new
 test-new: ## A filter fresh from the template, through all its tests

@@ -5,6 +5,7 @@ mod cast;
 mod expectation;
 mod file;
 mod run;
+pub mod transcript;
 
 use std::process::ExitCode;
 

@@ -41,6 +41,15 @@ pub struct Refused {
 pub trait Gateway {
     fn host(&self) -> HostName;
 
+    /// What its transcripts are called.
+    fn manner(&self) -> &'static str {
+        match self.host() {
+            HostName::Drive => "drive",
+            HostName::Envoy => "envoy",
+            HostName::Kong => "kong",
+        }
+    }
+
     /// Brings up what is behind the gateway. The result says how configurations name the services:
     /// a cluster in Envoy, `host:port` in Kong.
     ///
@@ -121,6 +130,13 @@ impl<P: Policy> DriveGateway<P> {
 impl<P: Policy> Gateway for DriveGateway<P> {
     fn host(&self) -> HostName {
         HostName::Drive
+    }
+
+    fn manner(&self) -> &'static str {
+        match self.flavour {
+            Flavour::Envoy => "like_envoy",
+            Flavour::Kong => "like_kong",
+        }
     }
 
     fn open(&mut self, world: &World) -> Result<BTreeMap<String, String>, String> {

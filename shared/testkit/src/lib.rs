@@ -28,12 +28,15 @@ pub mod options;
 pub mod problem;
 pub mod request;
 pub mod upstream;
+pub mod workspace;
 pub mod world;
 
 #[cfg(feature = "gateway")]
 pub mod http_client;
 #[cfg(feature = "gateway")]
 pub mod http_server;
+#[cfg(feature = "gateway")]
+pub mod loopback;
 #[cfg(feature = "strict")]
 pub mod strict;
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::cast::{Cast, bytes};
 use super::expectation::Count;
 use super::file::{Case, CaseFile, Step, merge, take_out};
+use super::transcript::{self, Shown, Transcript};
 use crate::exchange::Exchange;
 use crate::gateway::{FilterSetup, Gateway, Refused};
 use crate::request::Request;
@@ -29,7 +30,10 @@ pub fn run_case(
     filter: &str,
     gateway: &mut dyn Gateway,
 ) -> Result<(), String> {
-    let result = Run::start(file, case, filter, gateway).and_then(|mut run| run.all(gateway));
+    let result = Run::start(file, case, filter, gateway).and_then(|mut run| {
+        let result = run.all(gateway);
+        run.write_down(gateway).and(result)
+    });
     let mut expected = case.expected_errors.clone();
     let refusals = case.steps.iter().filter_map(|step| step.refused.as_ref());
     expected.extend(case.refused.iter().chain(refusals).flatten().cloned());
@@ -54,6 +58,8 @@ struct Run<'a> {
     /// The gateway has taken a configuration.
     running: bool,
     default_path: &'a str,
+    /// What there was to see.
+    transcript: Transcript,
 }
 
 impl<'a> Run<'a> {
@@ -83,6 +89,12 @@ impl<'a> Run<'a> {
             passed: 0,
             running: false,
             default_path: file.defaults.path.as_deref().unwrap_or("/"),
+            transcript: Transcript {
+                filter: filter.to_owned(),
+                case: case.name.clone(),
+                manner: gateway.manner().to_owned(),
+                ..Transcript::default()
+            },
         })
     }
 
@@ -165,10 +177,14 @@ impl<'a> Run<'a> {
         let requests = (0..times)
             .map(|n| self.request(gateway, step, n))
             .collect::<Result<Vec<_>, _>>()?;
+        self.transcript.steps.push(Vec::new());
         if step.concurrent.is_some() {
             let exchanges = gateway.send(requests.clone())?;
             for (n, (request, exchange)) in requests.iter().zip(&exchanges).enumerate() {
                 self.judge(step, n, times, request, exchange)?;
+            }
+            if let Some(shown) = self.transcript.steps.last_mut() {
+                shown.sort();
             }
         } else {
             for (n, request) in requests.iter().enumerate() {
@@ -190,6 +206,9 @@ impl<'a> Run<'a> {
     ) -> Result<(), String> {
         if exchange.upstream.is_some() {
             self.passed += 1;
+        }
+        if let Some(shown) = self.transcript.steps.last_mut() {
+            shown.push(Shown::from(exchange));
         }
         let mut faults = match &step.expect {
             Some(expect) => expect.faults(request, exchange),
@@ -310,6 +329,22 @@ impl<'a> Run<'a> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Leaves the transcript where somebody asked for it.
+    fn write_down(&mut self, gateway: &mut dyn Gateway) -> Result<(), String> {
+        /// Counters may still be on their way.
+        const SETTLED_AFTER: Duration = Duration::from_millis(300);
+        let Some(folder) = std::env::var_os(transcript::FOLDER) else {
+            return Ok(());
+        };
+        if self.running {
+            if gateway.settles_late() {
+                std::thread::sleep(SETTLED_AFTER);
+            }
+            self.transcript.metrics = gateway.metrics()?;
+        }
+        self.transcript.write(std::path::Path::new(&folder))
     }
 
     /// What holds after every case.

@@ -1,0 +1,50 @@
+//! Kongs that no case uses right now.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use testkit::workspace;
+
+use crate::process::Kong;
+use crate::source::Source;
+
+/// The folder with the modules for Kong.
+pub const ARTIFACTS: &str = "dist/kong";
+
+static IDLE: Mutex<Vec<Kong>> = Mutex::new(Vec::new());
+
+fn idle() -> MutexGuard<'static, Vec<Kong>> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A Kong with so many workers and all filters that have cases, as good as new.
+///
+/// # Errors
+/// When there is none and none can be started.
+pub fn take(source: &Source, workers: u32) -> Result<Kong, String> {
+    let found = {
+        let mut idle = idle();
+        let at = idle.iter().position(|kong| kong.workers() == workers);
+        at.map(|at| idle.swap_remove(at))
+    };
+    if let Some(mut kong) = found
+        && kong.renew()?
+    {
+        return Ok(kong);
+    }
+    let mut modules = BTreeMap::new();
+    for (filter, _) in workspace::case_files()? {
+        modules.insert(filter.clone(), workspace::artifact(ARTIFACTS, &filter)?);
+    }
+    Kong::start(source, workers, &modules)
+}
+
+/// A Kong in good order is kept for the next case.
+pub fn give_back(kong: Kong) {
+    idle().push(kong);
+}
+
+/// Ends all that are idle.
+pub fn end() {
+    idle().clear();
+}
