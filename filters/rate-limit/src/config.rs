@@ -411,11 +411,26 @@ struct Book {
     identity: RawIdentity,
     ceiling: Option<Count>,
     spaces: Vec<Space>,
-    /// By the index of the space: period, shape, the limit that was first given, and where.
-    counts: Vec<(u64, bool, Limit, String)>,
+    /// By the index of the space: the limit that was first given.
+    counts: Vec<Given>,
     families: Vec<Rc<str>>,
     upstreams: Vec<Rc<str>>,
     limits: usize,
+}
+
+/// The limit of a count, and where it was given.
+struct Given {
+    limit: Limit,
+    tiers: bool,
+    at: String,
+}
+
+impl Given {
+    /// Whether another limit of the same dimension has the same key in the store.
+    fn shares_with(&self, other: &Limit) -> bool {
+        let is_count = |limit: &Limit| matches!(limit.shape, Shape::Window {});
+        self.limit.period_ms == other.period_ms && is_count(&self.limit) == is_count(other)
+    }
 }
 
 fn check_proxy(raw: RawProxy, problems: &mut Problems) -> Proxy {
@@ -525,7 +540,6 @@ fn check_limit(
         .ok()
         .and_then(|bit| 1_u128.checked_shl(bit))
         .unwrap_or_default();
-    let is_count = matches!(limit.shape, Shape::Window {});
     if let Some(other) = book.spaces.iter().find(|other| other.dim == space.dim)
         && other.source != space.source
     {
@@ -541,27 +555,39 @@ fn check_limit(
         .spaces
         .iter()
         .zip(&book.counts)
-        .position(|(other, count)| {
-            other.dim == space.dim && count.0 == limit.period_ms && count.1 == is_count
-        });
+        .position(|(other, given)| other.dim == space.dim && given.shares_with(&limit));
     let index = match known {
         Some(index) => {
             // Routes differ in value where their limits differ.
-            if let Some((_, _, first, whose)) = book.counts.get(index)
-                && *first != limit
+            if let Some(given) = book.counts.get(index)
                 && raw.dimension != RawDimension::Route
             {
-                problems.say(
-                    at,
-                    format_args!("shares its count with {whose}, which allows another number: give one of them a scope"),
-                );
+                let what = if given.limit != limit {
+                    Some("allows another number")
+                } else if given.tiers != raw.tiers {
+                    Some("has another value of tiers")
+                } else {
+                    None
+                };
+                if let Some(what) = what {
+                    let whose = &given.at;
+                    problems.say(
+                        at,
+                        format_args!(
+                            "shares its count with {whose}, which {what}: give one of them a scope"
+                        ),
+                    );
+                }
             }
             index
         }
         None => {
             book.spaces.push(space);
-            book.counts
-                .push((limit.period_ms, is_count, limit, at.to_owned()));
+            book.counts.push(Given {
+                limit,
+                tiers: raw.tiers,
+                at: at.to_owned(),
+            });
             book.spaces.len().saturating_sub(1)
         }
     };
@@ -859,6 +885,22 @@ pub(crate) mod tests {
         let scoped = load(&rules(r#""limit":"100/min","scope":"all""#)).unwrap();
         assert_eq!(&*scoped.spaces[1].dim, "ip-all");
         assert_eq!(&*scoped.spaces[1].label, "ip");
+    }
+
+    #[test]
+    fn limits_that_share_a_count_are_both_of_the_tier_or_neither() {
+        let rules = |second: &str| {
+            format!(
+                r#"[{{"match":{{"path":"/a"}},"limits":[{{"dimension":"tenant","limit":"1000/s"}}]}},
+                    {{"limits":[{{"dimension":"tenant","limit":"1000/s"{second}}}]}}]"#
+            )
+        };
+        let found = errors(&rules(r#","tiers":true"#));
+        let problem = "rules[1].limits[0]: shares its count with rules[0].limits[0], which has another value of tiers";
+        assert!(found.contains(problem), "{found}");
+        for second in ["", r#","tiers":true,"scope":"other""#] {
+            load(&rules(second)).unwrap();
+        }
     }
 
     #[test]
