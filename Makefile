@@ -16,6 +16,8 @@ export STORE ?=
 ENVOY_TEST = cargo run --locked --profile ci --package envoy-test
 LIMITS_TEST = cargo build --locked --release --package redis-proxy --package limits-test && \
 	cargo run --locked --release --package limits-test
+LISTS_TEST = cargo build --locked --profile ci --package redis-proxy && \
+	cargo run --locked --profile ci --package limits-test
 DEMO_LIMITS = cargo build --locked --profile ci --package redis-proxy && \
 	cargo run --locked --profile ci --package limits-test --bin demo-limits
 DEMO_SETUP = tools/setup.sh build envoy
@@ -92,6 +94,18 @@ chaos: ## What each kind of rule answers while Redis or redis-proxy is broken (3
 	@tools/setup.sh build envoy test
 	@tools/wasm.sh rate-limit
 	@$(LIMITS_TEST) --bin chaos
+
+.PHONY: propagation
+propagation: ## How long an entry takes from the control API to every worker, and back (5 minutes)
+	@tools/setup.sh build envoy certs
+	@tools/wasm.sh fingerprint-deny tarpit
+	@$(LISTS_TEST) --bin propagation
+
+.PHONY: tarpit-bench
+tarpit-bench: ## What 5,000 clients in the tarpit cost the others (5 minutes)
+	@tools/setup.sh build envoy
+	@tools/wasm.sh tarpit
+	@cargo run --locked --profile ci --package limits-test --bin tarpit-bench
 
 .PHONY: coverage
 coverage: ## Which lines the tests run; at least 80 %

@@ -1,0 +1,116 @@
+//! redis-proxy with its control API, and Envoy with the filters that follow its lists.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use envoy_test::bootstrap::{self, Fingerprints, Listener, OnTrap};
+use envoy_test::{Envoy, artifacts, log};
+use limits_test::redis_server::free_port;
+use limits_test::store_service::StoreService;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::gateway::FilterSetup;
+
+use crate::control::Control;
+use crate::watch::Watch;
+
+const LISTENER: &str = "listed";
+/// Workers have the lists by then.
+const FOLLOWED: Duration = Duration::from_secs(3);
+
+pub struct Site {
+    watch: Watch,
+    envoy: Envoy,
+    control: Control,
+    _service: StoreService,
+    _certificates: TempDir,
+}
+
+impl Site {
+    pub fn start(workers: u32) -> Self {
+        let certificates = tempfile::tempdir().unwrap();
+        let made = Command::new(artifacts::workspace().join("tools/certs.sh"))
+            .arg(certificates.path())
+            .output()
+            .expect("tools/certs.sh runs");
+        assert!(made.status.success(), "{made:?}");
+        let port = free_port();
+        let folder = certificates.path().display();
+        let service = StoreService::start(&format!(
+            "[control]\nlisten = '127.0.0.1:{port}'\ncert = '{folder}/server.pem'\n\
+             key = '{folder}/server.key'\nclient_ca = '{folder}/ca.pem'\n\
+             allow = ['spiffe://portcullis.local/soc']\n"
+        ));
+        let mut document = bootstrap::listeners(1, &[listener()]);
+        answer_directly(&mut document);
+        let clusters = BTreeMap::from([("redis_proxy".to_owned(), service.address())]);
+        let (mut envoy, taken) = Envoy::start_with(&clusters, &document, workers).unwrap();
+        if let Err(rejected) = taken {
+            panic!("{}", rejected.log);
+        }
+        let address = envoy.listener(LISTENER).unwrap();
+        std::thread::sleep(FOLLOWED);
+        Self {
+            watch: Watch::new(&envoy, address, workers),
+            envoy,
+            control: Control::new(port, certificates.path()),
+            _service: service,
+            _certificates: certificates,
+        }
+    }
+
+    pub const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// When the last worker began to answer this client with that status.
+    pub fn until(&self, client: &str, status: u16) -> Instant {
+        self.watch.until(client, status)
+    }
+
+    pub fn stop(mut self) {
+        assert!(self.envoy.is_running(), "Envoy has ended by itself");
+        let text = self.envoy.log();
+        let errors = log::errors(&text, &[]);
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+}
+
+/// The tarpit holds nobody here: it refuses at once, which tells as well that an entry is known.
+fn listener() -> Listener {
+    let lists = json!({"upstream": "redis_proxy", "authority": "redis_proxy"});
+    let client = json!({"trusted_proxies": ["127.0.0.0/8"]});
+    let filter = |name: &str, config: &Value| {
+        let setup = FilterSetup {
+            name: name.to_owned(),
+            config: config.to_string(),
+        };
+        (setup, artifacts::wasm(name).unwrap())
+    };
+    Listener {
+        name: LISTENER.to_owned(),
+        on_trap: OnTrap::FailClosed,
+        filters: vec![
+            filter(
+                "fingerprint_deny",
+                &json!({"lists": lists, "client": client}),
+            ),
+            filter(
+                "tarpit",
+                &json!({"lists": lists, "client": client, "max_held": 0}),
+            ),
+        ],
+        fingerprints: Fingerprints::None,
+    }
+}
+
+/// Replaces the way to an upstream by an answer.
+fn answer_directly(listeners: &mut Value) {
+    let manager = &mut listeners["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    manager["route_config"]["virtual_hosts"][0]["routes"] = json!([{
+        "name": "default",
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
+    }]);
+}
