@@ -27,10 +27,7 @@ fn start(max_held: usize) -> EnvoyGateway {
     let mut gateway = EnvoyGateway::new(WORKERS);
     let entry = format!("ip {LISTED} 24h");
     let now = gateway.now();
-    world
-        .lists
-        .add_text(ListName::Tarpit, &entry, now)
-        .unwrap();
+    world.lists.add_text(ListName::Tarpit, &entry, now).unwrap();
     gateway.open(&world).unwrap();
     configure(&mut gateway, max_held);
     gateway
@@ -132,4 +129,102 @@ fn each_worker_holds_no_more_than_it_may() {
     let count = |status| statuses.iter().filter(|s| **s == status).count();
     assert_eq!((count(403), count(200)), (120 - all, all));
     gateway.stop(&[]).unwrap();
+}
+
+/// Requests of every kind, whole and half, listed and not, some of which hang up at any moment.
+#[test]
+fn nothing_that_clients_send_leaves_a_trace() {
+    const CLIENTS: usize = 8;
+    const REQUESTS: usize = 250;
+    let world = World::new();
+    let mut gateway = EnvoyGateway::new(2);
+    let now = gateway.now();
+    for entry in [
+        "cidr 127.0.66.0/24",
+        "ip 192.0.2.7",
+        "cidr 2001:db8::/32",
+        "ja4 t13d1516h2_8daaf6152771_e5627efa2ab1",
+        "ja3 e7d705a3286e19ea42f587b344ee6865",
+    ] {
+        world.lists.add_text(ListName::Tarpit, entry, now).unwrap();
+    }
+    gateway.open(&world).unwrap();
+    let config = json!({
+        "lists": {"upstream": "list_service", "authority": "lists"},
+        "client": {"trusted_proxies": ["127.0.9.0/24"]},
+        "max_held": 40,
+        "max_clients": 16,
+    });
+    let filter = FilterSetup {
+        name: "tarpit".into(),
+        config: config.to_string(),
+    };
+    gateway.configure(&[filter]).unwrap().unwrap();
+    gateway.wait(Duration::from_millis(1_500));
+    let address = gateway.address().unwrap();
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            scope.spawn(move || {
+                for n in 0..REQUESTS {
+                    let seed = client * REQUESTS + n;
+                    let from = [
+                        format!("127.0.66.{}", seed % 200 + 1),
+                        format!("127.0.9.{}", seed % 7 + 1),
+                        "127.0.0.1".to_owned(),
+                    ];
+                    let from: IpAddr = from[seed % 3].parse().unwrap();
+                    let Ok(mut connection) = Connection::open(address, Some(from)) else {
+                        continue;
+                    };
+                    let mut bytes = encode(&hostile(seed));
+                    if seed % 11 == 0 {
+                        bytes.truncate(seed % bytes.len());
+                    }
+                    let _ = connection.send(&bytes);
+                    std::thread::sleep(Duration::from_millis((seed % 23) as u64));
+                }
+            });
+        }
+    });
+    shows(&mut gateway, 0);
+    let exchange = gateway.send(vec![Request::get("/")]).unwrap().remove(0);
+    assert_eq!(exchange.word(), "200");
+    assert!(metric(&mut gateway, "portcullis_tarpit_hung_up") > 100);
+    gateway.stop(&[]).unwrap();
+}
+
+fn hostile(seed: usize) -> Request {
+    let forwarded: [&[u8]; 8] = [
+        b"192.0.2.7",
+        b"2001:db8::7",
+        b"::ffff:192.0.2.7, 127.0.9.3",
+        b"",
+        b"\xff\xfe",
+        b",,,,,,,,,,,,",
+        b"999.999.999.999",
+        b"[2001:db8::1]:443, unknown",
+    ];
+    let fingerprints: [&[u8]; 6] = [
+        b"t13d1516h2_8daaf6152771_e5627efa2ab1",
+        b"e7d705a3286e19ea42f587b344ee6865",
+        b"t13d1516h2_8daaf6152771_e5627efa2ab\xff",
+        b"",
+        b"t13d1516h2",
+        &[b'a'; 5_000],
+    ];
+    let mut request = Request::get("/")
+        .header("x-forwarded-for", forwarded[seed % forwarded.len()])
+        .header("cf-ja4", fingerprints[seed % fingerprints.len()])
+        .header("cf-ja3-hash", fingerprints[seed / 3 % fingerprints.len()]);
+    for n in 0..seed % 5 * 20 {
+        request = request.header(format!("x-{n}"), "y".repeat(seed % 50));
+    }
+    if seed.is_multiple_of(5) {
+        request = request.header("cf-ja4", fingerprints[0]);
+    }
+    if seed.is_multiple_of(4) {
+        request.method = "POST".into();
+        request.body = vec![b'x'; seed % 3_000];
+    }
+    request
 }
