@@ -80,6 +80,8 @@ struct Stream<P: Policy> {
     head: Head,
     /// The headers as the next filter will see them.
     edited: Vec<(String, Vec<u8>)>,
+    /// An edit of the request was asked for that the gateway cannot make.
+    unmakable: bool,
     host: Facts,
     started: Time,
     waits: Waits,
@@ -244,6 +246,7 @@ impl<P: Policy> Drive<P> {
             request,
             head,
             edited: headers,
+            unmakable: false,
             host: Facts {
                 peer: peer.into_bytes(),
                 route: self.route.clone(),
@@ -537,6 +540,14 @@ impl<P: Policy> Drive<P> {
         for _ in 0..MAX_EVENTS {
             let verdict = self.lend(id, |guard, lent| guard.on_request(event, lent));
             event = match verdict {
+                Verdict::Allow if self.streams[&id].unmakable => {
+                    let reply = Reply::problem(
+                        400,
+                        "header_repeated",
+                        "A header that the gateway has to change occurs more than once",
+                    );
+                    return self.reply(id, &reply);
+                }
                 Verdict::Allow => return self.pass(id),
                 Verdict::Deny(reply) => return self.reply(id, &reply),
                 Verdict::Call(callout) if P::PHASES.has(Phases::CALLOUTS) => {
@@ -619,6 +630,13 @@ impl<P: Policy> Drive<P> {
         stream.waits = Waits::Nothing;
         let mut effects = Effects::default();
         let result = stream.run(self.now, &mut effects, work);
+        if self.flavour == Flavour::Kong {
+            // Of a header that comes twice, Kong changes the first only.
+            stream.unmakable |= effects.headers.iter().any(|edit| {
+                let (HeaderEdit::Set(name, _) | HeaderEdit::Remove(name)) = edit;
+                stream.head.all(name).nth(1).is_some()
+            });
+        }
         edit(&mut stream.edited, &mut effects);
         self.apply(effects);
         result
