@@ -65,6 +65,7 @@ struct Raw {
     log: String,
     embedded: RawEmbedded,
     edge: edge::settings::RawEdge,
+    nats: edge::settings::RawNats,
     fingerprints: RawFingerprints,
     control: Option<control::settings::RawControl>,
     redis: RawRedis,
@@ -137,6 +138,7 @@ impl Default for Raw {
             log: "info".to_owned(),
             embedded: RawEmbedded::default(),
             edge: edge::settings::RawEdge::default(),
+            nats: edge::settings::RawNats::default(),
             fingerprints: RawFingerprints::default(),
             control: None,
             redis: RawRedis::default(),
@@ -337,7 +339,8 @@ impl Raw {
         problems.within("drain_ms", self.drain_ms, 0, 600_000);
         problems.within("embedded.max_keys", self.embedded.max_keys, 16, 100_000_000);
         self.adaptive.check(&mut problems);
-        let edge = self.edge.check(&mut problems);
+        let embedded = self.store == StoreKind::Embedded;
+        let edge = self.edge.check(self.nats, embedded, &mut problems);
         let counters = self.fingerprints.counters;
         problems.within("fingerprints.counters", counters, 64, 100_000);
         let control = self.control.and_then(|raw| raw.check(&mut problems));

@@ -14,7 +14,7 @@ const PACED: &str = include_str!("scripts/paced.lua");
 const WINDOW: &str = include_str!("scripts/window.lua");
 
 impl Script {
-    fn new(parts: [&str; 3]) -> Self {
+    pub(crate) fn new(parts: &[&str]) -> Self {
         let text = parts.concat();
         let hash = sha1_smol::Sha1::from(&text).hexdigest();
         Self { text, hash }
@@ -23,25 +23,25 @@ impl Script {
     /// Two GCRA buckets.
     #[must_use]
     pub fn paced() -> Self {
-        Self::new([CLOCK_STORE, STEP, PACED])
+        Self::new(&[CLOCK_STORE, STEP, PACED])
     }
 
     /// An exact count.
     #[must_use]
     pub fn window() -> Self {
-        Self::new([CLOCK_STORE, STEP, WINDOW])
+        Self::new(&[CLOCK_STORE, STEP, WINDOW])
     }
 
     /// [`Script::paced`] with the time as last argument. For tests.
     #[must_use]
     pub fn paced_at() -> Self {
-        Self::new([CLOCK_GIVEN, STEP, PACED])
+        Self::new(&[CLOCK_GIVEN, STEP, PACED])
     }
 
     /// [`Script::window`] with the time as last argument. For tests.
     #[must_use]
     pub fn window_at() -> Self {
-        Self::new([CLOCK_GIVEN, STEP, WINDOW])
+        Self::new(&[CLOCK_GIVEN, STEP, WINDOW])
     }
 
     /// The whole text, for `EVAL`.

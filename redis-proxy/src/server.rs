@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     config::{Config, Flags, StoreConfig},
     control::{Control, Parts},
-    edge::{self, Edge, EdgeStore},
+    edge::{Edge, EdgeStore, embedded::Embedded as EmbeddedLists, redis::RedisLists},
     http::{State, router},
     listener,
     store::{
@@ -41,7 +41,7 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 pub async fn run(flags: Flags, config: Config) -> Result<(), AnyError> {
     let stop = stop_signal()?;
     let store = open(&config)?;
-    let edge = open_edge(&config)?;
+    let edge = open_edge(&config).await?;
     let state = State::new(&config, store, edge);
     let listener = TcpListener::bind(config.listen).await?;
     let control = control(&config, &state).await?;
@@ -114,14 +114,21 @@ fn open(config: &Config) -> Result<Arc<dyn Store>, AnyError> {
     }
 }
 
-fn open_edge(config: &Config) -> Result<Arc<Edge>, AnyError> {
+async fn open_edge(config: &Config) -> Result<Arc<Edge>, AnyError> {
     let settings = &config.edge;
     let (bounds, budget, clock) = (settings.bounds, settings.timeout, steady_clock());
-    let store: Arc<dyn EdgeStore> = match &settings.path {
-        Some(path) => Arc::new(edge::embedded::Embedded::open(path, bounds, budget, clock)?),
-        None => Arc::new(edge::embedded::Embedded::in_memory(bounds, budget, clock)?),
+    let store: Arc<dyn EdgeStore> = match (&config.store, &settings.path) {
+        (StoreConfig::Redis(redis), _) => {
+            Arc::new(RedisLists::start(redis, &settings.prefix, bounds, budget)?)
+        }
+        (StoreConfig::Embedded { .. }, Some(path)) => {
+            Arc::new(EmbeddedLists::open(path, bounds, budget, clock)?)
+        }
+        (StoreConfig::Embedded { .. }, None) => {
+            Arc::new(EmbeddedLists::in_memory(bounds, budget, clock)?)
+        }
     };
-    Ok(Edge::start(store, settings.rules))
+    Ok(Edge::start(store, settings.clone()).await?)
 }
 
 fn kind(store: &StoreConfig) -> &'static str {

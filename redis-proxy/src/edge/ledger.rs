@@ -229,17 +229,17 @@ impl Ledger {
     /// What changed since. A follower of another history has the list take the `fresh` epoch.
     pub fn log(&mut self, seen: &Seen, limit: usize, now_ms: u64, fresh: String) -> Log {
         let same = seen.epoch == self.head.epoch;
-        let known = match self.audit.get(&seen.version) {
+        let known = match self.audit.get(&seen.newest) {
             Some(change) => Some(change.id.as_str()),
-            None if seen.version == self.head.last => Some(self.head.mark.as_str()),
+            None if seen.newest == self.head.last => Some(self.head.mark.as_str()),
             None => None,
         };
-        if same && (seen.version > self.head.last || known.is_some_and(|mark| mark != seen.mark)) {
+        if same && (seen.newest > self.head.last || known.is_some_and(|mark| mark != seen.mark)) {
             self.head.epoch = fresh;
             self.written.push(Write::Head(self.head.clone()));
         }
         let from = if seen.epoch == self.head.epoch {
-            seen.version
+            seen.after
         } else {
             0
         };

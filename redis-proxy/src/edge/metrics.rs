@@ -2,19 +2,29 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
 };
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use wire::lists::ListName;
 
-use super::store::{Change, EdgeFailure};
+use super::{
+    event,
+    store::{Change, Durability, EdgeFailure},
+};
 
 /// Codes of refusals told apart; the rest count as `other`.
 const MAX_CODES: usize = 64;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct List {
+    list: &'static str,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ListAction {
@@ -27,6 +37,11 @@ struct Code {
     code: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    r#type: &'static str,
+}
+
 /// The metrics of the lists. Clones count together.
 #[derive(Clone, Default)]
 pub struct EdgeMetrics {
@@ -34,6 +49,15 @@ pub struct EdgeMetrics {
     refused: Family<Code, Counter>,
     failures: Family<Code, Counter>,
     codes: Arc<Mutex<HashSet<String>>>,
+    members: Family<List, Gauge>,
+    version: Family<List, Gauge>,
+    age: Family<List, Gauge<f64, AtomicU64>>,
+    follow_failures: Family<List, Counter>,
+    durable: Gauge,
+    waiting: Family<List, Gauge>,
+    published: Family<Kind, Counter>,
+    publish_failures: Counter,
+    connected: Gauge,
 }
 
 impl EdgeMetrics {
@@ -53,6 +77,51 @@ impl EdgeMetrics {
             "edge_store_failures",
             "Operations that the store of the lists did not do",
             self.failures.clone(),
+        );
+        registry.register(
+            "edge_members",
+            "Members of the list as the workers are served it",
+            self.members.clone(),
+        );
+        registry.register(
+            "edge_version",
+            "Version of the list as the workers are served it",
+            self.version.clone(),
+        );
+        registry.register(
+            "edge_age_seconds",
+            "Time since the store was last heard of the list",
+            self.age.clone(),
+        );
+        registry.register(
+            "edge_follow_failures",
+            "Times the store did not say what changed",
+            self.follow_failures.clone(),
+        );
+        registry.register(
+            "edge_store_durable",
+            "1: what is acknowledged survives kill -9 of the store; 0: it does not; -1: not known",
+            self.durable.clone(),
+        );
+        registry.register(
+            "edge_events_waiting",
+            "Events that wait for NATS",
+            self.waiting.clone(),
+        );
+        registry.register(
+            "edge_events_published",
+            "Events that JetStream acknowledged",
+            self.published.clone(),
+        );
+        registry.register(
+            "edge_publish_failures",
+            "Times events could not be published",
+            self.publish_failures.clone(),
+        );
+        registry.register(
+            "edge_nats_connected",
+            "1 while there is a connection to NATS",
+            self.connected.clone(),
         );
     }
 
@@ -79,5 +148,59 @@ impl EdgeMetrics {
     pub(super) fn failed(&self, failure: EdgeFailure) {
         let code = failure.code().to_owned();
         self.failures.get_or_create(&Code { code }).inc();
+    }
+
+    pub(super) fn follows(&self, list: ListName, members: usize, version: u64) {
+        let list = List {
+            list: list.as_str(),
+        };
+        let members = i64::try_from(members).unwrap_or(i64::MAX);
+        let version = i64::try_from(version).unwrap_or(i64::MAX);
+        self.members.get_or_create(&list).set(members);
+        self.version.get_or_create(&list).set(version);
+    }
+
+    pub(super) fn age(&self, list: ListName, age: Duration) {
+        let list = List {
+            list: list.as_str(),
+        };
+        self.age.get_or_create(&list).set(age.as_secs_f64());
+    }
+
+    pub(super) fn not_followed(&self, list: ListName) {
+        let list = List {
+            list: list.as_str(),
+        };
+        self.follow_failures.get_or_create(&list).inc();
+    }
+
+    pub(super) fn durable(&self, durability: Durability) {
+        self.durable.set(match durability {
+            Durability::Durable => 1,
+            Durability::Volatile => 0,
+            Durability::Unknown => -1,
+        });
+    }
+
+    pub(super) fn waiting(&self, list: ListName, events: u64) {
+        let list = List {
+            list: list.as_str(),
+        };
+        let events = i64::try_from(events).unwrap_or(i64::MAX);
+        self.waiting.get_or_create(&list).set(events);
+    }
+
+    pub(super) fn published(&self, change: &Change) {
+        if let Some(kind) = event::kind(change.entry.list, change.action) {
+            self.published.get_or_create(&Kind { r#type: kind }).inc();
+        }
+    }
+
+    pub(super) fn not_published(&self) {
+        self.publish_failures.inc();
+    }
+
+    pub(super) fn nats_connected(&self, connected: bool) {
+        self.connected.set(i64::from(connected));
     }
 }

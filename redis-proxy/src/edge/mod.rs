@@ -9,14 +9,29 @@ pub mod body;
 pub mod disk;
 pub mod embedded;
 pub mod entry;
+pub mod event;
 pub mod ledger;
 pub mod metrics;
+pub mod publisher;
 pub mod random;
+pub mod redis;
+pub mod replica;
 pub mod settings;
 pub mod store;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 use wire::lists::ListName;
 
 pub use body::{BadEntry, EntryBody, FieldError, NewEntry, Rules};
@@ -27,6 +42,17 @@ pub use store::{
 };
 
 use metrics::EdgeMetrics;
+use publisher::Publisher;
+pub use replica::Answer;
+use replica::{Replica, Then};
+pub use settings::Settings;
+
+/// Fates asked for at a time.
+const FATES: usize = 5_000;
+/// How often entries whose time is over are taken off the lists.
+const SWEEP: Duration = Duration::from_millis(500);
+/// Longest name of who changes something, bytes; longer ones are cut.
+pub const MAX_BY_BYTES: usize = 512;
 
 /// What a refused attempt is recorded as.
 #[derive(Clone, Copy, Debug)]
@@ -46,19 +72,57 @@ pub struct Refusal<'a> {
 /// The lists and all that follows them, for handlers.
 pub struct Edge {
     store: Arc<dyn EdgeStore>,
-    rules: Rules,
+    settings: Settings,
     metrics: EdgeMetrics,
+    followed: [Followed; 3],
+    outbox_full: AtomicBool,
+}
+
+/// One list and who waits for its changes.
+struct Followed {
+    list: ListName,
+    replica: RwLock<Replica>,
+    /// It changed, through this process.
+    changed: Notify,
+    /// Its outbox has something, through this process.
+    filled: Arc<Notify>,
 }
 
 impl Edge {
-    /// Over a store. Follows it in the background for as long as it lives.
-    #[must_use]
-    pub fn start(store: Arc<dyn EdgeStore>, rules: Rules) -> Arc<Self> {
-        Arc::new(Self {
+    /// Over a store. Follows it in the background for as long as it lives, and publishes its events if NATS is
+    /// configured.
+    ///
+    /// # Errors
+    /// The credentials for NATS make no sense.
+    pub async fn start(
+        store: Arc<dyn EdgeStore>,
+        settings: Settings,
+    ) -> Result<Arc<Self>, std::io::Error> {
+        let metrics = EdgeMetrics::default();
+        let followed = LISTS.map(|list| Followed {
+            list,
+            replica: RwLock::new(Replica::new(list)),
+            changed: Notify::new(),
+            filled: Arc::default(),
+        });
+        if let Some(nats) = &settings.nats {
+            let filled = followed
+                .each_ref()
+                .map(|of| (of.list, Arc::clone(&of.filled)));
+            Publisher::start(nats.clone(), &store, filled, metrics.clone()).await?;
+        }
+        let edge = Arc::new(Self {
             store,
-            rules,
-            metrics: EdgeMetrics::default(),
-        })
+            settings,
+            metrics,
+            followed,
+            outbox_full: AtomicBool::new(false),
+        });
+        for list in LISTS {
+            tokio::spawn(follow(Arc::downgrade(&edge), list));
+        }
+        tokio::spawn(sweep(Arc::downgrade(&edge)));
+        Ok(edge)
     }
 
     /// Reads the body of a `POST`.
@@ -66,42 +130,51 @@ impl Edge {
     /// # Errors
     /// Every field that is wrong.
     pub fn read(&self, list: ListName, body: &[u8]) -> Result<NewEntry, BadEntry> {
-        NewEntry::read(list, body, &self.rules)
+        NewEntry::read(list, body, &self.settings.rules)
     }
 
     /// Adds an entry; in `revoked`, renews a live one. Writes the audit line. Acknowledged means stored, with its
-    /// audit record and its event.
+    /// audit record and its event. It ends also if the caller does not wait for it.
     ///
     /// # Errors
     /// The store did not do it. The caller tells [`Edge::refused`].
     pub async fn add(
-        &self,
+        self: &Arc<Self>,
         list: ListName,
         new: &NewEntry,
         by: &str,
     ) -> Result<Added, EdgeFailure> {
-        let added = self.store.add(list, new, by).await;
-        if let Ok(Added::Done(change)) = &added {
-            self.changed(change);
-        }
-        self.count(added)
+        let (edge, new, by) = (Arc::clone(self), new.clone(), named(by));
+        let done = tokio::spawn(async move {
+            let added = edge.store.add(list, &new, &by).await;
+            if let Ok(Added::Done(change)) = &added {
+                edge.changed(change);
+            }
+            edge.count(added)
+        });
+        done.await.unwrap_or(Err(EdgeFailure::Unavailable))
     }
 
-    /// Removes a live entry; `None`: there is none of this id. Writes the audit line.
+    /// Removes a live entry; `None`: there is none of this id. Writes the audit line. It ends also if the caller
+    /// does not wait for it.
     ///
     /// # Errors
     /// The store did not do it. The caller tells [`Edge::refused`].
     pub async fn remove(
-        &self,
+        self: &Arc<Self>,
         list: ListName,
         id: &EntryId,
         by: &str,
     ) -> Result<Option<Change>, EdgeFailure> {
-        let removed = self.store.remove(list, id, by).await;
-        if let Ok(Some(change)) = &removed {
-            self.changed(change);
-        }
-        self.count(removed)
+        let (edge, id, by) = (Arc::clone(self), id.clone(), named(by));
+        let done = tokio::spawn(async move {
+            let removed = edge.store.remove(list, &id, &by).await;
+            if let Ok(Some(change)) = &removed {
+                edge.changed(change);
+            }
+            edge.count(removed)
+        });
+        done.await.unwrap_or(Err(EdgeFailure::Unavailable))
     }
 
     /// A live entry.
@@ -138,6 +211,15 @@ impl Edge {
         self.count(self.store.audit(list, before, limit).await)
     }
 
+    /// What a worker gets that has the version `after` of an epoch (D3). Asks no store.
+    #[must_use]
+    pub fn answer(&self, list: ListName, epoch: &str, after: u64) -> Answer {
+        match self.of(list) {
+            Some(of) => read(&of.replica).answer(epoch, after, Instant::now()),
+            None => Answer::NotLoaded,
+        }
+    }
+
     /// Writes the audit line of an attempt that was refused. Nothing was changed.
     pub fn refused(&self, refusal: &Refusal<'_>) {
         let Refusal {
@@ -148,7 +230,8 @@ impl Edge {
             detail,
         } = *refusal;
         self.metrics.refused(code);
-        tracing::warn!(target: "audit", action = "refused", by, from = from.map(tracing::field::display), attempt, code, detail);
+        let from = from.map(tracing::field::display);
+        tracing::warn!(target: "audit", action = "refused", by, from, attempt, code, detail);
     }
 
     /// What `/metrics` shows of the lists.
@@ -157,10 +240,35 @@ impl Edge {
         &self.metrics
     }
 
-    /// Whether what is acknowledged survives.
+    /// What an operator should know, one line each; empty when all is well. For `/readyz`.
     #[must_use]
-    pub fn durability(&self) -> Durability {
-        self.store.durability()
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let now = Instant::now();
+        for of in &self.followed {
+            let (list, replica) = (of.list, read(&of.replica));
+            match replica.age(now) {
+                None => notes.push(format!("list {list} is not loaded")),
+                Some(age) if age > STALE => {
+                    notes.push(format!("list {list} is {} s old", age.as_secs()));
+                }
+                Some(_) => {}
+            }
+        }
+        if self.settings.tells_durability && self.store.durability() != Durability::Durable {
+            let durability = self.store.durability().as_str();
+            notes.push(format!(
+                "store of the lists: {durability}; it needs appendonly yes and appendfsync always"
+            ));
+        }
+        if self.outbox_full.load(Ordering::Relaxed) {
+            notes.push("outbox is full: lists cannot be changed until NATS is there".to_owned());
+        }
+        notes
+    }
+
+    fn of(&self, list: ListName) -> Option<&Followed> {
+        self.followed.iter().find(|of| of.list == list)
     }
 
     fn changed(&self, change: &Change) {
@@ -180,9 +288,105 @@ impl Edge {
             version = change.version,
             change = change.id,
         );
+        if let Some(of) = self.of(entry.list) {
+            of.changed.notify_one();
+            of.filled.notify_one();
+        }
     }
 
     fn count<T>(&self, result: Result<T, EdgeFailure>) -> Result<T, EdgeFailure> {
-        result.inspect_err(|failure| self.metrics.failed(*failure))
+        if let Err(failure) = &result {
+            self.metrics.failed(*failure);
+            if *failure == EdgeFailure::OutboxFull
+                && !self.outbox_full.swap(true, Ordering::Relaxed)
+            {
+                tracing::error!("the outbox is full: lists cannot be changed until NATS is there");
+            }
+        }
+        result
+    }
+
+    /// Takes off what is over, on all lists.
+    async fn expire(&self) {
+        self.metrics.durable(self.store.durability());
+        let mut full = false;
+        for list in LISTS {
+            loop {
+                let Ok(changes) = self.count(self.store.expire(list).await) else {
+                    break;
+                };
+                for change in &changes {
+                    self.changed(change);
+                }
+                if changes.is_empty() {
+                    break;
+                }
+            }
+            if let Some(most) = self.settings.bounds.pending
+                && let Ok(waiting) = self.store.waiting(list).await
+            {
+                full |= usize::try_from(waiting).is_ok_and(|waiting| waiting >= most);
+                self.metrics.waiting(list, waiting);
+            }
+        }
+        self.outbox_full.store(full, Ordering::Relaxed);
+    }
+}
+
+/// A list older than this is worth a note.
+const STALE: Duration = Duration::from_secs(5);
+
+fn read(replica: &RwLock<Replica>) -> std::sync::RwLockReadGuard<'_, Replica> {
+    replica.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Without control characters, and not too long.
+fn named(by: &str) -> String {
+    let mut name = String::new();
+    for plain in by.chars().filter(|c| !c.is_control()) {
+        if name.len().saturating_add(plain.len_utf8()) > MAX_BY_BYTES {
+            break;
+        }
+        name.push(plain);
+    }
+    name
+}
+
+/// Keeps the copy of a list up to date: asks at once when it was changed through this process, and every
+/// `edge.poll_ms` what others changed.
+async fn follow(edge: Weak<Edge>, list: ListName) {
+    while let Some(strong) = edge.upgrade() {
+        let Some(of) = strong.of(list) else { return };
+        let poll = strong.settings.poll;
+        let seen = read(&of.replica).seen();
+        let log = strong.store.log(list, &seen, FATES).await;
+        let then = match log {
+            Ok(log) => {
+                let mut replica = of.replica.write().unwrap_or_else(PoisonError::into_inner);
+                let then = replica.take(log, Instant::now());
+                strong
+                    .metrics
+                    .follows(list, replica.members(), replica.version());
+                then
+            }
+            Err(_) => {
+                strong.metrics.not_followed(list);
+                Then::Rest
+            }
+        };
+        if let Some(age) = read(&of.replica).age(Instant::now()) {
+            strong.metrics.age(list, age);
+        }
+        if then == Then::Rest {
+            let _ = timeout(poll, of.changed.notified()).await;
+        }
+    }
+}
+
+async fn sweep(edge: Weak<Edge>) {
+    while let Some(strong) = edge.upgrade() {
+        strong.expire().await;
+        drop(strong);
+        sleep(SWEEP).await;
     }
 }

@@ -80,7 +80,7 @@ pub enum Added {
 pub struct Entries {
     /// The entries, by version.
     pub entries: Vec<Entry>,
-    /// More follow after this version; `None`: that was all.
+    /// Ask on after this version; the next page may be empty. `None`: that was all.
     pub next: Option<u64>,
 }
 
@@ -89,19 +89,21 @@ pub struct Entries {
 pub struct Changes {
     /// The changes, by version downwards.
     pub changes: Vec<Change>,
-    /// More follow before this version; `None`: that was all there is.
+    /// Ask on before this version; the next page may be empty. `None`: that was all.
     pub next: Option<u64>,
 }
 
-/// How far somebody has followed a list.
+/// How far somebody has followed a list. The default: not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The epoch, if any.
+    /// [`Log::epoch`] of the last answer.
     pub epoch: String,
-    /// The version; 0: nothing.
-    pub version: u64,
-    /// The [`Change::id`] of that version. If the store has another one there, it has lost changes and made
-    /// other ones since (a failover, a restored backup): then it takes a new epoch.
+    /// [`Log::to`] of the last answer.
+    pub after: u64,
+    /// [`Log::last`] of the last answer.
+    pub newest: u64,
+    /// [`Log::mark`] of the last answer. If the store has another one at that version, it has lost changes
+    /// and made other ones since (a failover, a restored backup): then it takes a new epoch.
     pub mark: String,
 }
 

@@ -17,7 +17,7 @@ pub async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// Whether the store can decide keys.
+/// Whether the store can decide keys; then notes, one line each, of what is not well with the lists.
 #[utoipa::path(get, path = "/readyz", tag = "health",
     responses(
         (status = 200, body = String, description = "It can"),
@@ -26,7 +26,9 @@ pub async fn alive() -> &'static str {
     ))]
 pub async fn ready(extract::State(state): extract::State<Arc<State>>) -> Response {
     if state.store.health().ready {
-        return "ready\n".into_response();
+        let notes = state.edge.notes();
+        let notes = notes.iter().map(|note| format!("note: {note}\n"));
+        return format!("ready\n{}", notes.collect::<String>()).into_response();
     }
     let detail = "the store cannot decide any key";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_open", detail).into_response()

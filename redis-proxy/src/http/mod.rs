@@ -2,6 +2,7 @@
 
 mod health;
 mod limits;
+mod lists;
 mod load;
 mod openapi;
 pub(crate) mod problem;
@@ -139,6 +140,7 @@ pub fn router(state: Arc<State>, config: &Config) -> Router {
         .route(ACQUIRE_PATH, post(limits::acquire))
         .route(LOAD_PATH, post(load::report))
         .route(TIERS_PATH, get(tiers::table))
+        .route(lists::PATH, get(lists::page))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

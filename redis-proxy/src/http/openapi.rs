@@ -13,6 +13,7 @@ use utoipa::OpenApi;
         super::limits::acquire,
         super::load::report,
         super::tiers::table,
+        super::lists::page,
         super::samples::report,
         super::sleep::serve,
         super::health::alive,

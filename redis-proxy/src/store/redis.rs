@@ -91,14 +91,18 @@ impl std::fmt::Debug for Tls {
     }
 }
 
+/// A connection that is shared.
 #[derive(Clone)]
-enum Connection {
+pub(crate) enum Connection {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 impl Connection {
-    async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+    pub(crate) async fn query<T: FromRedisValue>(
+        &mut self,
+        command: &Cmd,
+    ) -> Result<T, RedisError> {
         match self {
             Self::Single(connection) => command.query_async(connection).await,
             Self::Cluster(connection) => command.query_async(connection).await,
@@ -106,7 +110,8 @@ impl Connection {
     }
 }
 
-enum Connector {
+/// What makes connections.
+pub(crate) enum Connector {
     Single(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
@@ -179,7 +184,7 @@ impl RedisStore {
     }
 }
 
-fn connector(settings: &Settings) -> Result<Connector, RedisError> {
+pub(crate) fn connector(settings: &Settings) -> Result<Connector, RedisError> {
     let certificates = settings.tls.as_ref().map(|tls| TlsCertificates {
         client_tls: tls
             .client

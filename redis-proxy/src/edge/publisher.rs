@@ -1,0 +1,326 @@
+//! The way from the outbox to NATS JetStream (C2).
+//!
+//! An event leaves the outbox when JetStream has acknowledged it: at least once, whatever dies in between. The
+//! `Nats-Msg-Id` is the change's, so JetStream drops what comes twice within its duplicate window. Several
+//! redis-proxy on one Redis all publish; that costs traffic and nothing else.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    ConnectOptions, Event as NatsEvent, ServerAddr,
+    jetstream::{
+        self, ErrorCode,
+        context::GetStreamErrorKind,
+        message::PublishMessage,
+        stream::{Config, StorageType},
+    },
+};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use wire::lists::ListName;
+
+use super::{
+    event::{self, Event},
+    metrics::EdgeMetrics,
+    store::{Change, EdgeStore},
+};
+use crate::secret::Secret;
+
+/// Events published at a time.
+const BATCH: usize = 256;
+/// The outbox is looked at this often if nobody says that it has something: others fill it, too.
+const LOOK: Duration = Duration::from_millis(500);
+/// For an acknowledgement, and for each answer of NATS.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pauses after a failure: this, doubling to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long JetStream remembers message ids in a stream that is made here.
+const DUPLICATES: Duration = Duration::from_secs(600);
+
+/// How to reach NATS.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `nats://` or `tls://`, without credentials.
+    pub urls: Vec<ServerAddr>,
+    /// The content of a `.creds` file: JWT and seed.
+    pub credentials: Option<Secret>,
+    /// PEM file of certificate authorities; the system's when `None`.
+    pub ca: Option<PathBuf>,
+    /// The stream that takes the events.
+    pub stream: String,
+    /// Make the stream if it is not there.
+    pub create_stream: bool,
+    /// What subjects start with, the final dot included; empty: nothing.
+    pub subject_prefix: String,
+}
+
+/// Publishes for as long as the store lives.
+pub struct Publisher {
+    context: jetstream::Context,
+    settings: Settings,
+    metrics: EdgeMetrics,
+    /// The stream was looked at since the last failure.
+    checked: AtomicBool,
+}
+
+impl Publisher {
+    /// Does not wait for NATS: until it is there, events wait in the outbox.
+    ///
+    /// # Errors
+    /// The credentials make no sense.
+    pub async fn start(
+        settings: Settings,
+        store: &Arc<dyn EdgeStore>,
+        lists: [(ListName, Arc<Notify>); 3],
+        metrics: EdgeMetrics,
+    ) -> Result<(), std::io::Error> {
+        // Harmless when one is installed already: then that one is used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let told = metrics.clone();
+        let mut options = ConnectOptions::new()
+            .name("redis-proxy")
+            .retry_on_initial_connect()
+            .connection_timeout(PATIENCE)
+            .request_timeout(Some(PATIENCE))
+            .reconnect_delay_callback(|attempt| {
+                let doubled = 2_u32.saturating_pow(u32::try_from(attempt.min(8)).unwrap_or(8));
+                PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)
+            })
+            .event_callback(move |event| {
+                let told = told.clone();
+                async move {
+                    match event {
+                        NatsEvent::Connected => {
+                            told.nats_connected(true);
+                            tracing::info!("NATS is there");
+                        }
+                        NatsEvent::Disconnected => {
+                            told.nats_connected(false);
+                            tracing::warn!("NATS is not there: events wait");
+                        }
+                        other => tracing::warn!(event = %other, "NATS"),
+                    }
+                }
+            });
+        if let Some(credentials) = &settings.credentials {
+            options = options.credentials(credentials.reveal())?;
+        }
+        if let Some(ca) = &settings.ca {
+            options = options.add_root_certificates(ca.clone());
+        }
+        let client = options
+            .connect(settings.urls.clone())
+            .await
+            .map_err(std::io::Error::other)?;
+        let context = jetstream::ContextBuilder::new()
+            .timeout(PATIENCE)
+            .ack_timeout(PATIENCE)
+            .build(client);
+        let publisher = Arc::new(Self {
+            context,
+            settings,
+            metrics,
+            checked: AtomicBool::new(false),
+        });
+        for (list, filled) in lists {
+            let publisher = Arc::clone(&publisher);
+            tokio::spawn(publisher.run(list, Arc::downgrade(store), filled));
+        }
+        Ok(())
+    }
+
+    async fn run(self: Arc<Self>, list: ListName, store: Weak<dyn EdgeStore>, filled: Arc<Notify>) {
+        let mut pause = PAUSE;
+        loop {
+            let Some(strong) = store.upgrade() else {
+                return;
+            };
+            let ended = self.drain(list, &*strong).await;
+            drop(strong);
+            match ended {
+                Ok(()) => {
+                    pause = PAUSE;
+                    let _ = timeout(LOOK, filled.notified()).await;
+                }
+                Err(why) => {
+                    self.checked.store(false, Ordering::Relaxed);
+                    self.metrics.not_published();
+                    tracing::warn!(%list, %why, "events wait");
+                    sleep(pause).await;
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Publishes until the outbox is empty.
+    async fn drain(&self, list: ListName, store: &dyn EdgeStore) -> Result<(), String> {
+        loop {
+            let waiting = store.waiting(list).await.map_err(|e| e.to_string())?;
+            self.metrics.waiting(list, waiting);
+            if waiting == 0 {
+                return Ok(());
+            }
+            let pending = store
+                .pending(list, BATCH)
+                .await
+                .map_err(|e| e.to_string())?;
+            self.check_stream().await?;
+            let (delivered, failure) = self.publish(&pending).await;
+            if !delivered.is_empty() {
+                store
+                    .delivered(list, &delivered)
+                    .await
+                    .map_err(|e| e.to_string())?;
+            }
+            if let Some(why) = failure {
+                return Err(why);
+            }
+        }
+    }
+
+    /// Sends all, then waits for each acknowledgement. What was acknowledged, and why not all.
+    async fn publish(&self, pending: &[Change]) -> (Vec<String>, Option<String>) {
+        let mut delivered = Vec::new();
+        let mut failure = None;
+        let mut sent = Vec::new();
+        for change in pending {
+            let Some((kind, event)) = Event::new(change) else {
+                delivered.push(change.id.clone());
+                continue;
+            };
+            let payload = match serde_json::to_vec(&event) {
+                Ok(payload) => payload,
+                Err(error) => {
+                    failure = Some(error.to_string());
+                    break;
+                }
+            };
+            let subject = format!("{}{kind}", self.settings.subject_prefix);
+            let message = PublishMessage::build()
+                .payload(payload.into())
+                .message_id(&change.id)
+                .expected_stream(&self.settings.stream)
+                .header("Content-Type", event::MEDIA_TYPE);
+            match self.context.send_publish(subject, message).await {
+                Ok(acknowledged) => sent.push((change, acknowledged)),
+                Err(error) => {
+                    failure = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        for (change, acknowledged) in sent {
+            match acknowledged.await {
+                Ok(_) => {
+                    self.metrics.published(change);
+                    delivered.push(change.id.clone());
+                }
+                Err(error) => {
+                    failure = Some(error.to_string());
+                }
+            }
+        }
+        (delivered, failure)
+    }
+
+    /// Makes or looks at the stream, once after each failure.
+    async fn check_stream(&self) -> Result<(), String> {
+        if self.checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let Settings {
+            stream,
+            create_stream,
+            subject_prefix,
+            ..
+        } = &self.settings;
+        let config = match self.context.get_stream(stream).await {
+            Ok(stream) => stream.cached_info().config.clone(),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(why)
+                    if why.error_code() == ErrorCode::STREAM_NOT_FOUND && *create_stream =>
+                {
+                    tracing::info!(stream, "the stream is made");
+                    let wanted = Config {
+                        name: stream.clone(),
+                        subjects: vec![format!("{subject_prefix}edge.>")],
+                        storage: StorageType::File,
+                        duplicate_window: DUPLICATES,
+                        num_replicas: 1,
+                        ..Config::default()
+                    };
+                    let made = self.context.get_or_create_stream(wanted).await;
+                    made.map_err(|e| e.to_string())?
+                        .cached_info()
+                        .config
+                        .clone()
+                }
+                _ => return Err(format!("stream {stream:?}: {error}")),
+            },
+        };
+        for kind in event::KINDS {
+            let subject = format!("{subject_prefix}{kind}");
+            if !config.subjects.iter().any(|of| covers(of, &subject)) {
+                return Err(format!("stream {stream:?} does not take {subject}"));
+            }
+        }
+        if config.storage != StorageType::File {
+            tracing::error!(
+                stream,
+                "the stream is in memory: it loses events with its NATS"
+            );
+        }
+        self.checked.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Whether a subject with `*` and `>` takes another one.
+fn covers(pattern: &str, subject: &str) -> bool {
+    let mut patterns = pattern.split('.');
+    let mut tokens = subject.split('.');
+    loop {
+        match (patterns.next(), tokens.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) => return true,
+            (Some(pattern), Some(token)) if pattern == "*" || pattern == token => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_matched_as_nats_does() {
+        for (pattern, covers_it) in [
+            ("edge.deny.added.v1", true),
+            ("edge.>", true),
+            (">", true),
+            ("edge.*.added.*", true),
+            ("edge.*.*", false),
+            ("edge.deny.added.v1.>", false),
+            ("edge.tarpit.>", false),
+            ("prod.edge.>", false),
+        ] {
+            assert_eq!(
+                covers(pattern, "edge.deny.added.v1"),
+                covers_it,
+                "{pattern}"
+            );
+        }
+    }
+}
