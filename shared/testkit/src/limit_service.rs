@@ -27,8 +27,8 @@ mod bucket;
 use aimd::{Adaptive, Settings};
 use bucket::{Bucket, Rule};
 
-/// Factors change this often.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Factors change at most this often: a little less than a second apart, as reports come, whatever their jitter.
+const INTERVAL: Duration = Duration::from_millis(900);
 
 const SETTINGS: Settings = Settings {
     floor_permille: 100,
