@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,8 +20,10 @@ use crate::document;
 use crate::metrics::Metrics;
 use crate::source::Source;
 
-/// Starting takes four seconds, and each module some more; a busy machine may need more.
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// Starting takes four seconds, and each module that has changed another two; a busy machine may need more.
+const STARTS_WITHIN: Duration = Duration::from_secs(180);
+/// Where Kong keeps what it has compiled, so that it need not again; a link in its own folder leads there.
+const COMPILED: &str = ".tools/kong-cache";
 const POLL: Duration = Duration::from_millis(10);
 /// Another process may take a port between the choice and its use.
 const ATTEMPTS: usize = 3;
@@ -96,6 +99,9 @@ impl Kong {
                 }
             }
         }
+        let compiled = workspace::root().join(COMPILED);
+        fs::create_dir_all(&compiled).map_err(fault)?;
+        symlink(compiled, path(".wasmtime_cache")).map_err(fault)?;
         let output = File::create(path("output")).map_err(fault)?;
         let [proxy, admin, status] = ports()?;
         let mut command = match source {
