@@ -264,6 +264,10 @@ impl Kong {
                 .stream()
                 .and_then(|stream| stream.peer)
                 .map(|peer| peer.to_string().into_bytes()),
+            ["ngx", "request_uri"] => self.stream().and_then(|stream| {
+                let path = stream.request.iter().find(|(name, _)| name == b":path");
+                path.map(|(_, path)| path.clone())
+            }),
             ["ngx", "pid"] => Some(b"4711".to_vec()),
             ["kong", "route_name"] => Some(b"rt-everything".to_vec()),
             ["kong", "service_name"] => Some(b"everything".to_vec()),
