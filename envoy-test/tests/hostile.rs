@@ -1,5 +1,5 @@
-//! Ten thousand requests, good ones and bad ones of every kind, at one Envoy with the auth filter. The
-//! good ones pass, the bad ones do not, and nothing breaks.
+//! Ten thousand requests, good ones and bad ones of every kind, at one Envoy with the fingerprint-deny and auth
+//! filters. The good ones pass, the bad ones do not, and nothing breaks.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,11 +21,13 @@ use testkit::gateway::{FilterSetup, Gateway};
 use testkit::http_client::{Connection, encode};
 use testkit::mint::Forge;
 use testkit::{ApiKey, Key, Request, Token, World};
+use wire::lists::ListName;
 
 const REQUESTS: usize = 10_000;
 const CLIENTS: usize = 8;
 const ACCOUNT: &str = "acc-of-the-token";
 const KEY_ACCOUNT: &str = "acc-of-the-key";
+const LISTED_JA4: &str = "t13d1516h2_8daaf6152771_e5627efa2ab1";
 
 /// Numbers that look random and are the same in every run.
 struct Numbers(u64);
@@ -70,6 +72,8 @@ enum Hope {
     Pass(Option<&'static str>),
     /// It must not pass.
     Refused,
+    /// The edge must refuse it, good as its token is.
+    Denied,
     /// It may pass, but not as anybody.
     Anonymous,
 }
@@ -152,6 +156,21 @@ fn config() -> String {
     .to_string()
 }
 
+/// The filter ahead of it: each request is looked up, matched with rules and reported.
+fn deny_config() -> String {
+    json!({
+        "lists": {"upstream": "list_service", "authority": "redis-proxy.internal"},
+        "client": {"trusted_proxies": ["127.0.0.0/8"]},
+        "rules": [{
+            "deny_countries": ["KP"],
+            "deny_asns": [64511],
+            "deny_bots": true,
+        }],
+        "sampling": {"every": 1, "identity": "request"},
+    })
+    .to_string()
+}
+
 /// One request of many kinds, what may come of it, and whether it is certainly one: random bytes can
 /// hold the end of a request, and what follows is another.
 fn request(numbers: &mut Numbers, secrets: &Secrets) -> (Vec<u8>, Hope, bool) {
@@ -162,7 +181,7 @@ fn request(numbers: &mut Numbers, secrets: &Secrets) -> (Vec<u8>, Hope, bool) {
             .header("x_account_id", "spoof")
     };
     let good = Request::get("/v1/orders").bearer(&secrets.token);
-    let kind = numbers.below(20);
+    let kind = numbers.below(21);
     let plain = |request: Request, hope| (encode(&request), hope, !(10..=15).contains(&kind));
     match kind {
         0..=3 => plain(good, Hope::Pass(Some(ACCOUNT))),
@@ -200,6 +219,12 @@ fn request(numbers: &mut Numbers, secrets: &Secrets) -> (Vec<u8>, Hope, bool) {
                 "cookie",
                 "x-account-id",
                 "x-request-id",
+                "x-forwarded-for",
+                "cf-ja3-hash",
+                "cf-ja4",
+                "cf-ipcountry",
+                "x-client-asn",
+                "user-agent",
             ];
             let name = header[numbers.below(header.len())];
             plain(
@@ -234,6 +259,16 @@ fn request(numbers: &mut Numbers, secrets: &Secrets) -> (Vec<u8>, Hope, bool) {
             });
             plain(spoofed(request), Hope::Refused)
         }
+        19 => {
+            let (name, value) = [
+                ("x-forwarded-for", "203.0.113.9, 192.0.2.1"),
+                ("cf-ja4", LISTED_JA4),
+                ("cf-ipcountry", "kp"),
+                ("x-client-asn", "AS64511"),
+                ("user-agent", "sqlmap"),
+            ][numbers.below(5)];
+            plain(good.header(name, value), Hope::Denied)
+        }
         _ => {
             let mut request = Request::get(format!("/v1/orders?access_token={}", secrets.token));
             request = request.header("cookie", format!("session={}", secrets.bad_tokens[5]));
@@ -250,7 +285,7 @@ fn mutated(numbers: &mut Numbers, original: &[u8]) -> Vec<u8> {
             let at = numbers.below(bytes.len());
             match numbers.below(4) {
                 0 => bytes[at] = numbers.byte(),
-                1 => drop(bytes.remove(at)),
+                1 if bytes.len() > 1 => drop(bytes.remove(at)),
                 2 => bytes.insert(at, numbers.byte()),
                 _ => bytes.truncate(at.max(1)),
             }
@@ -309,7 +344,7 @@ fn client(
             .map(|seen| (seen.header("x-account-id"), seen.header("x_account_id")));
         let fine = match (hope, response.status) {
             (Hope::Pass(expected), 200) => account == Some((expected.map(str::to_owned), None)),
-            (Hope::Refused, 400..=499) => true,
+            (Hope::Refused, 400..=499) | (Hope::Denied, 403) => true,
             (Hope::Anonymous, 200) => account == Some((None, None)),
             (Hope::Anonymous, 400..=499) => true,
             _ => false,
@@ -337,12 +372,21 @@ fn ten_thousand_good_and_hostile_requests_break_nothing() {
     let mut gateway = EnvoyGateway::new(2).on_trap(OnTrap::Reload);
     gateway.open(&world).unwrap();
     let secrets = secrets(&world, &gateway);
-    let filter = FilterSetup {
-        name: "auth".into(),
-        config: config(),
-    };
-    gateway.configure(&[filter]).unwrap().unwrap();
+    for entry in ["ip 192.0.2.1", &format!("ja4 {LISTED_JA4}")] {
+        let lists = &world.lists;
+        lists
+            .add_text(ListName::Deny, entry, gateway.now())
+            .unwrap();
+    }
+    let filters = [("fingerprint_deny", deny_config()), ("auth", config())];
+    let filters = filters.map(|(name, config)| FilterSetup {
+        name: name.into(),
+        config,
+    });
+    gateway.configure(&filters).unwrap().unwrap();
     let address = gateway.address().unwrap();
+    // Until the list is in every worker.
+    std::thread::sleep(std::time::Duration::from_secs(2));
 
     let left = AtomicUsize::new(REQUESTS);
     let results: Vec<(Tally, Vec<String>)> = std::thread::scope(|scope| {
@@ -377,6 +421,7 @@ fn ten_thousand_good_and_hostile_requests_break_nothing() {
         "{tally:?}"
     );
     assert!(of(Hope::Refused, 401) > REQUESTS / 4, "{tally:?}");
+    assert!(of(Hope::Denied, 403) > REQUESTS / 40, "{tally:?}");
 
     // Every worker still does its work.
     let good = Request::get("/v1/orders").bearer(&secrets.token);
