@@ -38,6 +38,8 @@ pub struct Options {
     pub password: bool,
     pub tls: bool,
     pub cluster: bool,
+    /// What is acknowledged survives `kill -9`.
+    pub durable: bool,
 }
 
 /// A certificate authority and certificates for `127.0.0.1` and `localhost`.
@@ -205,14 +207,12 @@ fn spawn(port: u16, dir: &Path, options: Options, pki: Option<&Path>) -> Child {
     if options.password {
         command.args(["--requirepass", PASSWORD, "--masterauth", PASSWORD]);
     }
+    if options.durable {
+        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+    }
     if options.cluster {
         command.args(["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"]);
-        command.args([
-            "--cluster-replica-validity-factor",
-            "0",
-            "--appendonly",
-            "no",
-        ]);
+        command.args(["--cluster-replica-validity-factor", "0"]);
     }
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command

@@ -112,7 +112,11 @@ impl Link {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the lists' redis failed");
-                EdgeFailure::Unavailable
+                if error.is_timeout() {
+                    EdgeFailure::Timeout
+                } else {
+                    EdgeFailure::Unavailable
+                }
             }
             Err(_) => EdgeFailure::Timeout,
         };
