@@ -18,9 +18,9 @@ LIMITS_TEST = cargo build --locked --release --package redis-proxy --package lim
 	cargo run --locked --release --package limits-test
 LISTS_TEST = cargo build --locked --profile ci --package redis-proxy && \
 	cargo run --locked --profile ci --package limits-test
-DEMO_LIMITS = cargo build --locked --profile ci --package redis-proxy && \
-	cargo run --locked --profile ci --package limits-test --bin demo-limits
-DEMO_SETUP = tools/setup.sh build envoy
+DEMO_SERVICE = cargo build --locked --profile ci --package redis-proxy
+DEMO_ACT = cargo run --locked --profile ci --package limits-test --bin
+DEMO_SETUP = tools/setup.sh build envoy certs
 TEST_SETUP = tools/setup.sh build envoy test $(if $(filter 1,$(COVERAGE)),cover)
 
 .PHONY: help
@@ -32,11 +32,13 @@ setup: ## Install everything that any target needs
 	@tools/setup.sh build envoy test lint cover
 
 .PHONY: demo
-demo: ## Real Envoy, good and bad requests, limits under load; STORE=redis for a real Redis
+demo: ## Real Envoy: good and bad requests, limits under load, known-bad clients; STORE=redis for a real Redis
 	@$(DEMO_SETUP) $(if $(filter redis,$(STORE)),redis)
 	@tools/wasm.sh
 	@$(ENVOY_TEST) --bin demo
-	@$(DEMO_LIMITS)
+	@$(DEMO_SERVICE)
+	@$(DEMO_ACT) demo-limits
+	@$(DEMO_ACT) demo-lists
 
 .PHONY: run
 run: ## The demo's Envoy, left up to be tried by hand
@@ -117,6 +119,11 @@ coverage: ## Which lines the tests run; at least 80 %
 lint: ## Format, clippy, names, shell scripts, licences
 	@tools/setup.sh build lint
 	@tools/lint.sh
+
+.PHONY: fuzz
+fuzz: ## What redis-proxy's OpenAPI documents say, against what it does (3 minutes)
+	@tools/setup.sh test
+	@FUZZ=100 cargo test --locked --profile ci --package redis-proxy --test it -- does_what_its_document_says
 
 .PHONY: certs
 certs: ## A local test authority and its certificates, in certs/, for the control API

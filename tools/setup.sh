@@ -213,6 +213,7 @@ setup_nats() {
 
 setup_certs() {
     need openssl openssl
+    need curl curl
     install_packages
 }
 

@@ -17,9 +17,11 @@
 
 pub mod bound;
 mod child;
+pub mod control;
 pub mod gateway;
 pub mod load;
 pub mod redis_server;
+pub mod report;
 pub mod slow_link;
 pub mod store_service;
 pub mod table;

@@ -12,14 +12,14 @@
     reason = "a test that cannot go on fails"
 )]
 
-mod report;
 mod scenes;
 mod site;
 mod watch;
 
 use std::process::ExitCode;
 
-use crate::report::Report;
+use limits_test::report::Report;
+
 use crate::site::{Site, Store};
 
 fn main() -> ExitCode {
@@ -45,7 +45,9 @@ fn play() -> Result<bool, String> {
     for scene in scenes::ALL {
         scene(&mut site, &mut report)?;
     }
-    report.print();
+    report.print(
+        "Waited: requests that asked redis-proxy first; the others had a token already,\nor were known to have none.",
+    );
     site.gateway
         .check()
         .map_err(|fault| format!("Envoy is not well: {fault}"))?;

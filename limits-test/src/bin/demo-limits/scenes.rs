@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use limits_test::load::{self, Sample, Stream};
+use limits_test::report::Report;
 use serde_json::{Value, json};
 use testkit::Request;
 use testkit::http_client::Connection;
 
-use crate::report::Report;
 use crate::site::Site;
 use crate::watch::watch;
 

@@ -10,13 +10,12 @@
     clippy::arithmetic_side_effects
 )]
 
-mod control;
 mod site;
 mod watch;
 
 use std::time::{Duration, Instant};
 
-use control::List;
+use limits_test::control::List;
 use limits_test::table::Table;
 use site::Site;
 
@@ -83,7 +82,9 @@ fn one(site: &Site, list: List, round: usize, times: &mut Times) {
     } else {
         Duration::from_secs(3_600)
     };
-    let entry = site.control().push(list, &address, ttl);
+    let entry = site
+        .control()
+        .push(list, "ip", &address, ttl, "how long does it take");
     let acknowledged = Instant::now();
     times.listed.push(site.until(&address, 403) - began);
     if ends {

@@ -1,18 +1,15 @@
 //! redis-proxy with its control API, and Envoy with the filters that follow its lists.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use envoy_test::bootstrap::{self, Fingerprints, Listener, OnTrap};
 use envoy_test::{Envoy, artifacts, log};
-use limits_test::redis_server::free_port;
+use limits_test::control::Control;
 use limits_test::store_service::StoreService;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use testkit::gateway::FilterSetup;
 
-use crate::control::Control;
 use crate::watch::Watch;
 
 const LISTENER: &str = "listed";
@@ -24,24 +21,12 @@ pub struct Site {
     envoy: Envoy,
     control: Control,
     _service: StoreService,
-    _certificates: TempDir,
 }
 
 impl Site {
     pub fn start(workers: u32) -> Self {
-        let certificates = tempfile::tempdir().unwrap();
-        let made = Command::new(artifacts::workspace().join("tools/certs.sh"))
-            .arg(certificates.path())
-            .output()
-            .expect("tools/certs.sh runs");
-        assert!(made.status.success(), "{made:?}");
-        let port = free_port();
-        let folder = certificates.path().display();
-        let service = StoreService::start(&format!(
-            "[control]\nlisten = '127.0.0.1:{port}'\ncert = '{folder}/server.pem'\n\
-             key = '{folder}/server.key'\nclient_ca = '{folder}/ca.pem'\n\
-             allow = ['spiffe://portcullis.local/soc']\n"
-        ));
+        let control = Control::prepare();
+        let service = StoreService::start(&control.config());
         let mut document = bootstrap::listeners(1, &[listener()]);
         answer_directly(&mut document);
         let clusters = BTreeMap::from([("redis_proxy".to_owned(), service.address())]);
@@ -54,9 +39,8 @@ impl Site {
         Self {
             watch: Watch::new(&envoy, address, workers),
             envoy,
-            control: Control::new(port, certificates.path()),
+            control,
             _service: service,
-            _certificates: certificates,
         }
     }
 

@@ -1,7 +1,8 @@
 //! What was expected, what came.
 
-use limits_test::table::Table;
+use crate::table::Table;
 
+/// A table that a demo ends with.
 #[derive(Default)]
 pub struct Report {
     rows: Vec<Row>,
@@ -15,6 +16,7 @@ struct Row {
 }
 
 impl Report {
+    /// Adds a line.
     pub fn row(&mut self, what: &str, expected: &str, got: String, good: bool) {
         self.rows.push(Row {
             what: what.to_owned(),
@@ -24,11 +26,14 @@ impl Report {
         });
     }
 
+    /// Whether everything came as expected.
+    #[must_use]
     pub fn is_good(&self) -> bool {
         self.rows.iter().all(|row| row.good)
     }
 
-    pub fn print(&self) {
+    /// Prints the table, and a note on it.
+    pub fn print(&self, note: &str) {
         let mut table = Table::new(["what", "expected", "got", "ok?"]);
         for row in &self.rows {
             let mark = if row.good { "✓" } else { "✗" };
@@ -41,8 +46,7 @@ impl Report {
         }
         let good = self.rows.iter().filter(|row| row.good).count();
         println!(
-            "\n{table}\n{good} of {} as expected. Waited: requests that asked redis-proxy first; the others had a \
-             token already,\nor were known to have none.",
+            "\n{table}\n{good} of {} as expected. {note}",
             self.rows.len()
         );
     }
