@@ -25,11 +25,11 @@ use site::Site;
 const HELD: usize = 5_000;
 const WORKERS: u32 = 2;
 /// Each pair is a phase with them and one without, in turning order.
-const PAIRS: usize = 8;
+const PAIRS: usize = 10;
 /// Longer than a whole run: nobody is answered while the others are measured.
 const LONGEST_DELAY: Duration = Duration::from_secs(300);
 /// In the second part.
-const SHORT_DELAY: Duration = Duration::from_secs(5);
+const SHORT_DELAY: Duration = Duration::from_secs(10);
 
 fn main() {
     measure::raise_descriptors(2 * HELD as u64 + 1_000);
@@ -100,6 +100,18 @@ fn report(with: &[Phase], without: &[Phase], memory: &[u64]) {
             differences[differences.len() / 2]
         );
     }
+    let mut differences: Vec<i64> = with
+        .iter()
+        .zip(without)
+        .map(|(with, without)| {
+            (with.cpu_micros_per_request() - without.cpu_micros_per_request()) as i64
+        })
+        .collect();
+    differences.sort_unstable();
+    println!(
+        "Envoy's CPU of a request, the same, in µs: {differences:?}; the median is {}",
+        differences[differences.len() / 2]
+    );
     // Later crowds find the memory of the first one.
     println!(
         "the first {HELD} made Envoy grow by {} KiB each",
@@ -110,10 +122,8 @@ fn report(with: &[Phase], without: &[Phase], memory: &[u64]) {
 fn promptness(site: &mut Site) {
     site.reload(SHORT_DELAY);
     site.visit_often();
-    let crowd = site.crowd(HELD);
-    let opened = crowd.opened_within();
-    let mut late: Vec<Duration> = crowd
-        .answers()
+    let (opened, waited) = site.visit(HELD);
+    let mut late: Vec<Duration> = waited
         .into_iter()
         .map(|took| took.saturating_sub(SHORT_DELAY))
         .collect();

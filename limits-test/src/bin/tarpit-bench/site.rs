@@ -15,7 +15,7 @@ use testkit::list_service::ListService;
 use tokio::runtime::Runtime;
 use wire::lists::ListName;
 
-use crate::crowd::Crowd;
+use crate::crowd::{self, Crowd};
 
 const LISTENER: &str = "tarpit";
 const LISTED: &str = "127.0.0.66";
@@ -74,17 +74,29 @@ impl Site {
         self.envoy.pid()
     }
 
+    /// So many clients, some of which may not be held yet, or not any longer.
+    pub fn gather(&self, size: usize) -> Crowd {
+        let from: IpAddr = LISTED.parse().unwrap();
+        Crowd::gather(size, from, self.address)
+    }
+
+    /// So many clients, to the end: within which time they came, and how long each one waited.
+    pub fn visit(&self, size: usize) -> (Duration, Vec<Duration>) {
+        crowd::visit(size, LISTED.parse().unwrap(), self.address)
+    }
+
     /// So many clients that are held.
     pub fn crowd(&self, size: usize) -> Crowd {
-        let from: IpAddr = LISTED.parse().unwrap();
-        let crowd = Crowd::gather(size, from, self.address);
+        let crowd = self.gather(size);
         self.expect_held(size);
         crowd
     }
 
     /// Every worker knows the client so well that it waits for the longest delay.
     pub fn visit_often(&self) {
-        drop(self.crowd(100));
+        let crowd = self.gather(100);
+        std::thread::sleep(Duration::from_millis(500));
+        drop(crowd);
         self.expect_held(0);
     }
 
