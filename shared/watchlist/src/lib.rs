@@ -11,6 +11,7 @@
 
 mod client;
 mod follower;
+mod seed;
 mod service;
 mod shelf;
 mod sink;

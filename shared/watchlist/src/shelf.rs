@@ -1,10 +1,8 @@
 //! Entries of one kind: keys of `N` bytes, each with its end.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+use crate::seed::Seed;
 use crate::stamp::Stamp;
 
 /// A shelf has so many tables. One is swept at a time, and each grows by itself, so that no callback of a worker
@@ -16,15 +14,15 @@ pub(crate) const TABLES: usize = 64;
 pub(crate) struct Shelf<const N: usize> {
     /// None until the first entry.
     tables: Vec<HashTable<([u8; N], Stamp)>>,
-    hasher: FixedState,
+    seed: Seed,
     len: usize,
 }
 
 impl<const N: usize> Shelf<N> {
-    pub fn new(hasher: &FixedState) -> Self {
+    pub const fn new(seed: Seed) -> Self {
         Self {
             tables: Vec::new(),
-            hasher: hasher.clone(),
+            seed,
             len: 0,
         }
     }
@@ -38,7 +36,7 @@ impl<const N: usize> Shelf<N> {
         if self.len == 0 {
             return None;
         }
-        let hash = self.hasher.hash_one(key);
+        let hash = self.seed.hash(key);
         let table = self.tables.get(table_of(hash))?;
         let (_, stamp) = table.find(hash, |(known, _)| known == key)?;
         Some(*stamp)
@@ -46,7 +44,7 @@ impl<const N: usize> Shelf<N> {
 
     /// Adds an entry, or changes its end. A new one only if there is `room`; false if there was none.
     pub fn put(&mut self, key: [u8; N], stamp: Stamp, room: bool) -> Put {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.seed.hash(&key);
         if self.tables.is_empty() {
             if !room {
                 return Put::NoRoom;
@@ -63,15 +61,15 @@ impl<const N: usize> Shelf<N> {
         if !room {
             return Put::NoRoom;
         }
-        let hasher = &self.hasher;
-        table.insert_unique(hash, (key, stamp), |(key, _)| hasher.hash_one(key));
+        let seed = self.seed;
+        table.insert_unique(hash, (key, stamp), |(key, _)| seed.hash(key));
         self.len = self.len.saturating_add(1);
         Put::Added
     }
 
     /// Whether it was there.
     pub fn remove(&mut self, key: &[u8; N]) -> bool {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.seed.hash(key);
         let Some(table) = self.tables.get_mut(table_of(hash)) else {
             return false;
         };
@@ -100,8 +98,8 @@ impl<const N: usize> Shelf<N> {
         });
         self.len = self.len.saturating_sub(before.saturating_sub(table.len()));
         if table.len() < table.capacity() / 4 {
-            let hasher = &self.hasher;
-            table.shrink_to(table.len(), |(key, _)| hasher.hash_one(key));
+            let seed = self.seed;
+            table.shrink_to(table.len(), |(key, _)| seed.hash(key));
         }
     }
 }
@@ -135,7 +133,7 @@ mod tests {
         let start = Time::from_secs(1);
         let origin = Origin(start);
         let after = |secs| start.plus(Duration::from_secs(secs));
-        let mut shelf = Shelf::<4>::new(&FixedState::with_seed(7));
+        let mut shelf = Shelf::<4>::new(Seed::fixed(7));
         for n in 0..10_000_u32 {
             let end = origin.end(after(u64::from(n % 2) * 100 + 1));
             assert_eq!(shelf.put(n.to_le_bytes(), end, true), Put::Added);
@@ -155,7 +153,7 @@ mod tests {
     #[test]
     fn the_entries_spread_over_the_tables() {
         let origin = Origin(Time::EPOCH);
-        let mut shelf = Shelf::<16>::new(&FixedState::with_seed(7));
+        let mut shelf = Shelf::<16>::new(Seed::fixed(7));
         for n in 0..64_000_u128 {
             shelf.put(n.to_be_bytes(), origin.end(Time::NEVER), true);
         }

@@ -3,14 +3,13 @@
 //! One hash table for each kind of member. Networks are looked up once for each prefix length that any entry has,
 //! so that overlapping ones need no care. `docs/lists.md` has what this costs, and what else was measured.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
-use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use policy::Time;
 use wire::lists::{Change, Ja4, Kind, Member};
 
+use crate::seed::Seed;
 use crate::shelf::{Put, Shelf, TABLES};
 use crate::sink::Sink;
 use crate::stamp::{Origin, Stamp};
@@ -27,7 +26,7 @@ pub struct Watchlist {
     /// A whole list has been here.
     complete: bool,
     origin: Origin,
-    hasher: FixedState,
+    seed: Seed,
     capacity: usize,
     ignored: u64,
     /// The tables to sweep next.
@@ -55,14 +54,13 @@ impl Watchlist {
     /// An empty list that takes so many entries at most. Entries beyond that are ignored and counted.
     #[must_use]
     pub fn new(capacity: usize, now: Time) -> Self {
-        // Whoever can get an address listed must not be able to choose ones that collide.
-        let hasher = FixedState::with_seed(RandomState::new().hash_one(now));
+        let seed = Seed::random();
         Self {
-            serving: Entries::new(&hasher),
+            serving: Entries::new(seed),
             coming: None,
             complete: false,
             origin: Origin(now),
-            hasher,
+            seed,
             capacity,
             ignored: 0,
             swept: 0,
@@ -152,7 +150,7 @@ impl Watchlist {
 
 impl Sink for Watchlist {
     fn begin(&mut self) {
-        self.coming = Some(Entries::new(&self.hasher));
+        self.coming = Some(Entries::new(self.seed));
     }
 
     fn apply(&mut self, change: &Change, now: Time) {
@@ -192,16 +190,16 @@ struct Entries {
 }
 
 impl Entries {
-    fn new(hasher: &FixedState) -> Self {
+    const fn new(seed: Seed) -> Self {
         Self {
-            ip4: Shelf::new(hasher),
-            ip6: Shelf::new(hasher),
-            net4: Shelf::new(hasher),
-            net6: Shelf::new(hasher),
-            ja3: Shelf::new(hasher),
-            ja4: Shelf::new(hasher),
-            lengths4: Lengths::default(),
-            lengths6: Lengths::default(),
+            ip4: Shelf::new(seed),
+            ip6: Shelf::new(seed),
+            net4: Shelf::new(seed),
+            net6: Shelf::new(seed),
+            ja3: Shelf::new(seed),
+            ja4: Shelf::new(seed),
+            lengths4: Lengths::new(),
+            lengths6: Lengths::new(),
         }
     }
 
@@ -336,16 +334,14 @@ struct Lengths<const N: usize> {
     present: Vec<u8>,
 }
 
-impl<const N: usize> Default for Lengths<N> {
-    fn default() -> Self {
+impl<const N: usize> Lengths<N> {
+    const fn new() -> Self {
         Self {
             counts: [0; N],
             present: Vec::new(),
         }
     }
-}
 
-impl<const N: usize> Lengths<N> {
     fn longest_first(&self) -> impl Iterator<Item = u8> {
         self.present.iter().copied()
     }
