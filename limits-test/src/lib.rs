@@ -15,6 +15,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod authority;
 pub mod bound;
 mod child;
 pub mod control;

@@ -1,7 +1,7 @@
 //! Real `redis-server` processes on the loopback interface, ended with what holds them.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::authority::{Authority, Signer};
 use crate::child;
 use crate::until::until;
 
@@ -37,7 +38,16 @@ pub struct RedisServer {
     port: u16,
     child: Child,
     directory: TempDir,
-    is_node: bool,
+    kind: Kind,
+}
+
+/// What a server is.
+enum Kind {
+    Single,
+    /// It speaks TLS alone.
+    Tls(Authority),
+    /// Of a cluster.
+    Node,
 }
 
 impl RedisServer {
@@ -47,18 +57,27 @@ impl RedisServer {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_as(false)
+        Self::start_as(Kind::Single)
     }
 
-    fn start_as(is_node: bool) -> Self {
+    /// The same, over TLS alone.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_tls() -> Self {
+        Self::start_as(Kind::Tls(Authority::new()))
+    }
+
+    fn start_as(kind: Kind) -> Self {
         let port = free_port();
         let directory = tempfile::tempdir().unwrap();
-        let child = spawn(port, directory.path(), is_node);
+        let child = spawn(port, directory.path(), &kind);
         let server = Self {
             port,
             child,
             directory,
-            is_node,
+            kind,
         };
         server.wait();
         server
@@ -83,7 +102,7 @@ impl RedisServer {
     /// Starts again on the same port, with the same directory.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.port, self.directory.path(), self.is_node);
+        self.child = spawn(self.port, self.directory.path(), &self.kind);
         self.wait();
     }
 
@@ -109,13 +128,49 @@ impl RedisServer {
         self.cli_as(to, &["CLIENT", "KILL", "TYPE", "normal"]);
     }
 
+    /// The certificate that clients are to trust; `None` without TLS.
+    #[must_use]
+    pub fn trusted(&self) -> Option<PathBuf> {
+        match &self.kind {
+            Kind::Tls(authority) => Some(authority.trusted()),
+            Kind::Single | Kind::Node => None,
+        }
+    }
+
+    /// Shows a certificate of this signer from now on, and ends the connections of those who saw another one.
+    ///
+    /// # Panics
+    /// When it speaks no TLS or does not obey.
+    pub fn change_certificate(&self, signer: Signer) {
+        let Kind::Tls(authority) = &self.kind else {
+            panic!("this Redis speaks no TLS");
+        };
+        let [certificate, key] = authority
+            .server(signer)
+            .map(|file| file.display().to_string());
+        let set = [
+            "CONFIG",
+            "SET",
+            "tls-cert-file",
+            &certificate,
+            "tls-key-file",
+            &key,
+        ];
+        assert_eq!(self.cli(&set), "OK");
+        let _ = self.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    }
+
     #[must_use]
     pub fn cli(&self, arguments: &[&str]) -> String {
         self.cli_as(PASSWORD, arguments)
     }
 
     fn cli_as(&self, password: &str, arguments: &[&str]) -> String {
-        let output = Command::new("redis-cli")
+        let mut command = Command::new("redis-cli");
+        if matches!(self.kind, Kind::Tls(_)) {
+            command.args(["--tls", "--insecure"]);
+        }
+        let output = command
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
             .args(["-a", password, "--no-auth-warning"])
             .args(arguments)
@@ -137,20 +192,41 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(port: u16, directory: &Path, is_node: bool) -> Child {
+fn spawn(port: u16, directory: &Path, kind: &Kind) -> Child {
     let mut command = Command::new("redis-server");
+    let port = port.to_string();
     command
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+        .args(["--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no", "--dir"])
         .arg(directory)
         .args(["--maxmemory-policy", "noeviction"])
         .args(["--repl-diskless-sync-delay", "0"])
         .args(["--requirepass", PASSWORD, "--masterauth", PASSWORD]);
-    if is_node {
-        command
-            .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"])
-            .args(["--cluster-replica-validity-factor", "0"]);
-    }
+    match kind {
+        Kind::Single => command.args(["--port", &port]),
+        Kind::Tls(authority) => {
+            let [certificate, key] = authority.server(Signer::Trusted);
+            command
+                .args([
+                    "--port",
+                    "0",
+                    "--tls-port",
+                    &port,
+                    "--tls-auth-clients",
+                    "no",
+                ])
+                .arg("--tls-ca-cert-file")
+                .arg(authority.trusted())
+                .arg("--tls-cert-file")
+                .arg(certificate)
+                .arg("--tls-key-file")
+                .arg(key)
+        }
+        Kind::Node => command
+            .args(["--port", &port, "--cluster-enabled", "yes"])
+            .args(["--cluster-node-timeout", "1500"])
+            .args(["--cluster-replica-validity-factor", "0"]),
+    };
     command.stdout(Stdio::null()).stderr(Stdio::null());
     child::spawn(&mut command).expect("redis-server must be installed")
 }
@@ -167,7 +243,7 @@ impl Cluster {
     /// When it does not become so.
     #[must_use]
     pub fn start() -> Self {
-        let nodes: Vec<_> = (0..6).map(|_| RedisServer::start_as(true)).collect();
+        let nodes: Vec<_> = (0..6).map(|_| RedisServer::start_as(Kind::Node)).collect();
         let addresses: Vec<String> = nodes.iter().map(RedisServer::address).collect();
         let mut create = vec!["--cluster", "create"];
         create.extend(addresses.iter().map(String::as_str));

@@ -99,12 +99,15 @@ impl Drop for StoreService {
     }
 }
 
-/// `STORE_BIN`, or the one that was built beside this program.
+/// `STORE_BIN`, or the one that was built beside this program; tests are one folder further down.
 fn binary() -> PathBuf {
     let path = std::env::var_os("STORE_BIN").map_or_else(
         || {
             let own = std::env::current_exe().expect("this program has a path");
-            own.with_file_name("redis-proxy")
+            match own.parent() {
+                Some(deps) if deps.ends_with("deps") => deps.with_file_name("redis-proxy"),
+                _ => own.with_file_name("redis-proxy"),
+            }
         },
         PathBuf::from,
     );

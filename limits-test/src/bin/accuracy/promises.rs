@@ -82,12 +82,16 @@ fn tiers(site: &Site) -> (bool, String) {
         &Limit::without_burst(1_000, 1_000),
         &load::admitted(&samples[0]),
     );
+    let undecided =
+        |samples: &[Sample]| samples.len() - load::count(samples, 200) - load::count(samples, 429);
     let measured = format!(
-        "P3: {:.0}/s offered, {:.1} % refused; default: {:.0}/s offered, {others} refused{}",
+        "P3: {:.0}/s offered, {:.1} % refused, {} undecided; default: {:.0}/s offered, {others} refused{}, {} undecided",
         rate(&samples[0], lasts),
         100.0 * refused,
+        undecided(&samples[0]),
         rate(&samples[1], lasts),
         when(&samples[1], 429),
+        undecided(&samples[1]),
     );
     (answered && held && refused >= 0.3 && others == 0, measured)
 }

@@ -89,3 +89,12 @@ pub fn rules() -> Value {
     ];
     Value::Array(all.map(Class::rule).to_vec())
 }
+
+/// The same, but all that is refused passes.
+pub fn rules_in_shadow() -> Value {
+    let mut rules = rules();
+    for rule in rules.as_array_mut().into_iter().flatten() {
+        rule["shadow"] = json!(true);
+    }
+    rules
+}

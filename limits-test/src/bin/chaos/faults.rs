@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use limits_test::authority::Signer;
+
 use crate::site::{Clustered, Single, Site};
 
 /// Something that breaks and is mended.
@@ -37,7 +39,7 @@ const fn fault(name: &'static str, strike: fn(&mut dyn Site), mend: fn(&mut dyn 
 
 const WRONG: &str = "another horse";
 
-pub static ALL: [Fault; 8] = [
+pub static ALL: [Fault; 9] = [
     Fault {
         blinds: false,
         ..fault("none", |_| {}, |_| {})
@@ -65,6 +67,14 @@ pub static ALL: [Fault; 8] = [
                 .change_password(WRONG, limits_test::redis_server::PASSWORD)
         },
     ),
+    Fault {
+        site: Single::start_tls,
+        ..fault(
+            "certificate of another authority (TLS)",
+            |site| single(site).redis.change_certificate(Signer::Stranger),
+            |site| single(site).redis.change_certificate(Signer::Trusted),
+        )
+    },
     fault(
         "Redis slow (300 ms each way)",
         |site| single(site).link.delay(Duration::from_millis(300)),
@@ -87,6 +97,13 @@ pub static ALL: [Fault; 8] = [
         ..fault("Cluster primary killed under load", kill_primary, |_| {})
     },
 ];
+
+/// A planted break: limits are off, and the fault that is told never strikes. The matrix must say so.
+pub static PLANTED: Fault = Fault {
+    site: Single::start_unlimited,
+    lasts: Duration::from_millis(1_500),
+    ..fault("planted: limits off", |_| {}, |_| {})
+};
 
 fn single(site: &mut dyn Site) -> &mut Single {
     site.single().expect("a site with one Redis")

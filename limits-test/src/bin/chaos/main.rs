@@ -19,6 +19,7 @@ mod site;
 
 use std::process::ExitCode;
 
+use faults::PLANTED;
 use limits_test::table::Table;
 use report::Report;
 
@@ -61,8 +62,35 @@ fn run(only: &str) -> Result<usize, String> {
         table.row(report.cells());
     }
     println!("{table}");
+    if PLANTED.name.contains(only) {
+        broken.extend(unseen()?);
+    }
     for line in &broken {
         println!("{line}");
     }
     Ok(broken.len())
+}
+
+/// What of a planted break the matrix does not see.
+fn unseen() -> Result<Vec<String>, String> {
+    eprintln!("{}", PLANTED.name);
+    let mut site = (PLANTED.site)()?;
+    let seen = Report::of(&PLANTED, &mut *site)?.broken(PLANTED.name);
+    println!(
+        "{}: {} promises broken, as they must be",
+        PLANTED.name,
+        seen.len()
+    );
+    let must = [
+        "GET deny: meanwhile: 200",
+        "POST unset: meanwhile: 200",
+        "GET local: meanwhile: 200",
+        "afterwards: above the bound",
+        "passed of 5/min",
+    ];
+    let is_unseen = |what: &&str| !seen.iter().any(|line| line.contains(what));
+    let unseen = must.into_iter().filter(is_unseen);
+    Ok(unseen
+        .map(|what| format!("{}: not seen: {what}", PLANTED.name))
+        .collect())
 }

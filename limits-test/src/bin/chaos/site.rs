@@ -4,6 +4,7 @@ use limits_test::gateway::Gateway;
 use limits_test::redis_server::{Cluster, PASSWORD, RedisServer};
 use limits_test::slow_link::SlowLink;
 use limits_test::store_service::StoreService;
+use serde_json::Value;
 
 use crate::classes::{self, Class};
 
@@ -32,9 +33,25 @@ pub struct Single {
 
 impl Single {
     pub fn start() -> Result<Box<dyn Site>, String> {
-        let redis = RedisServer::start();
+        Self::with(RedisServer::start(), &classes::rules())
+    }
+
+    /// Redis speaks TLS.
+    pub fn start_tls() -> Result<Box<dyn Site>, String> {
+        Self::with(RedisServer::start_tls(), &classes::rules())
+    }
+
+    /// The rules only say what they would do.
+    pub fn start_unlimited() -> Result<Box<dyn Site>, String> {
+        Self::with(RedisServer::start(), &classes::rules_in_shadow())
+    }
+
+    fn with(redis: RedisServer, rules: &Value) -> Result<Box<dyn Site>, String> {
         let link = SlowLink::to(redis.port());
-        let (gateway, proxy) = front("redis", &[link.address()])?;
+        let tls = redis.trusted().map_or_else(String::new, |trusted| {
+            format!("tls = true\nca_file = {trusted:?}\n")
+        });
+        let (gateway, proxy) = front("redis", &[link.address()], &tls, rules)?;
         Ok(Box::new(Self {
             gateway,
             proxy,
@@ -81,7 +98,7 @@ pub struct Clustered {
 impl Clustered {
     pub fn start() -> Result<Box<dyn Site>, String> {
         let cluster = Cluster::start();
-        let (gateway, proxy) = front("cluster", &cluster.addresses())?;
+        let (gateway, proxy) = front("cluster", &cluster.addresses(), "", &classes::rules())?;
         let victim = cluster.primary_of(VICTIMS);
         Ok(Box::new(Self {
             gateway,
@@ -123,12 +140,17 @@ impl Site for Clustered {
     }
 }
 
-fn front(store: &str, addresses: &[String]) -> Result<(Gateway, StoreService), String> {
+fn front(
+    store: &str,
+    addresses: &[String],
+    tls: &str,
+    rules: &Value,
+) -> Result<(Gateway, StoreService), String> {
     let config = format!(
-        "store = \"{store}\"\nlog = \"warn\"\n[redis]\naddresses = {addresses:?}\npassword = \"{PASSWORD}\"\n"
+        "store = \"{store}\"\nlog = \"warn\"\n[redis]\naddresses = {addresses:?}\npassword = \"{PASSWORD}\"\n{tls}"
     );
     let proxy = StoreService::start(&config);
-    let gateway = Gateway::start(&classes::rules(), proxy.address(), WORKERS)?;
+    let gateway = Gateway::start(rules, proxy.address(), WORKERS)?;
     Ok((gateway, proxy))
 }
 

@@ -1,0 +1,134 @@
+//! Short tests on real processes: Envoy with the built filter, the built redis-proxy, Redis. What takes minutes is in
+//! `make accuracy` and `make chaos`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that cannot go on fails"
+)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use limits_test::gateway::Gateway;
+use limits_test::load::{self, Stream};
+use limits_test::redis_server::{Cluster, PASSWORD, RedisServer};
+use limits_test::store_service::StoreService;
+use limits_test::until::until;
+use serde_json::{Value, json};
+use testkit::Request;
+use testkit::http_client::Connection;
+
+const WORKERS: u32 = 2;
+
+fn config(store: &str, addresses: &[String]) -> String {
+    format!(
+        "store = \"{store}\"\nlog = \"warn\"\n[redis]\naddresses = {addresses:?}\npassword = \"{PASSWORD}\"\n\
+         [tiers.tenants]\nsmall-bank = \"p3\"\n"
+    )
+}
+
+/// Statuses of so many requests, one after the other.
+fn statuses(gateway: &Gateway, path: &str, headers: &[(&str, &str)], count: usize) -> Vec<u16> {
+    let mut connection = Connection::open(gateway.address(), None).unwrap();
+    (0..count)
+        .map(|_| {
+            let request = headers
+                .iter()
+                .fold(Request::new("GET", path), |request, (name, value)| {
+                    request.header(name, value)
+                });
+            connection.exchange(&request).unwrap().status
+        })
+        .collect()
+}
+
+fn minute(path: &str, dimension: &str) -> Value {
+    json!({"match": {"path": path}, "limits": [{"dimension": dimension, "limit": "5/min"}], "on_failure": "deny"})
+}
+
+/// R2.
+#[test]
+fn nothing_is_in_redis_but_the_keys_of_limits() {
+    let redis = RedisServer::start();
+    let proxy = StoreService::start(&config("redis", &[redis.address()]));
+    let rules = json!([
+        {"match": {"path": "/a"}, "limits": [
+            {"dimension": "tenant", "limit": "5/min"},
+            {"dimension": "consumer", "limit": "1000/s"},
+            {"dimension": "ip", "limit": "10/15min"},
+        ]},
+        {"match": {"path": "/b"}, "limits": [{"dimension": "global", "limit": "5000/s"}]},
+    ]);
+    let gateway = Gateway::start(&rules, proxy.address(), WORKERS).unwrap();
+    let who = [("x-tenant-id", "acme:1"), ("x-account-id", "a b")];
+    let passed = statuses(&gateway, "/a", &who, 6);
+    assert_eq!(passed, [200, 200, 200, 200, 200, 429]);
+    assert_eq!(statuses(&gateway, "/b", &[], 1), [200]);
+    let keys = redis.cli(&["--scan"]);
+    let keys: BTreeSet<&str> = keys.lines().collect();
+    let expected = BTreeSet::from([
+        "kong:rl:tenant:acme%3A1:60s",
+        "kong:rl:consumer:a%20b:1s",
+        "kong:rl:ip:127.0.0.1:900s",
+        "kong:rl:global:all:1s",
+    ]);
+    assert_eq!(keys, expected);
+    assert_eq!(redis.cli(&["INFO", "keyspace"]).lines().count(), 2);
+}
+
+/// R7, below the rate that a busy machine can surely offer.
+#[test]
+fn a_tier_without_burst_is_cut_and_the_default_is_not() {
+    let redis = RedisServer::start();
+    let config = config("redis", &[redis.address()]).replace(
+        "[tiers.tenants]",
+        "[tiers.table.standard]\nrank = 2\nlimits.tenant = {tokens = 100, period_ms = 1000, burst = \"usual\"}\n\
+         [tiers.table.p3]\nrank = 1\nlimits.tenant = {tokens = 100, period_ms = 1000, burst = \"none\"}\n\
+         [tiers.tenants]",
+    );
+    let proxy = StoreService::start(&config);
+    let rule = json!([{"limits": [{"dimension": "tenant", "tiers": true}], "on_failure": "deny"}]);
+    let gateway = Gateway::start(&rule, proxy.address(), WORKERS).unwrap();
+    // The tiers have been pulled.
+    std::thread::sleep(Duration::from_millis(500));
+    let stream = |tenant: &str| {
+        let mut stream = Stream::new(&[gateway.address()], "/", 150.0, Duration::from_secs(5));
+        stream.connections = 8;
+        stream.header("x-tenant-id", tenant)
+    };
+    let samples = load::run(&[stream("small-bank"), stream("large-bank")]);
+    let refused = |index: usize| load::count(&samples[index], 429);
+    let over = samples[0].len() as f64 - 510.0;
+    assert!(
+        refused(0) as f64 >= 0.9 * over && over > 150.0,
+        "{} of {over}",
+        refused(0)
+    );
+    assert_eq!(refused(1), 0);
+}
+
+/// R16.
+#[test]
+fn a_cluster_counts_exactly_also_after_a_primary_died() {
+    let mut cluster = Cluster::start();
+    let proxy = StoreService::start(&config("cluster", &cluster.addresses()));
+    let rules = json!([minute("/before", "tenant"), minute("/after", "consumer")]);
+    let gateway = Gateway::start(&rules, proxy.address(), WORKERS).unwrap();
+    let five = [200, 200, 200, 200, 200, 429];
+    let tenant = [("x-tenant-id", "acme")];
+    assert_eq!(statuses(&gateway, "/before", &tenant, 6), five);
+
+    let victim = cluster.primary_of("kong:rl:consumer:acme:60s");
+    cluster.node(victim).kill();
+    // Every request is answered meanwhile; a replica takes over by itself.
+    let account = [("x-account-id", "acme")];
+    until("the replica counts", Duration::from_secs(15), || {
+        let status = statuses(&gateway, "/after", &account, 1)[0];
+        assert!(matches!(status, 200 | 503), "{status}");
+        status == 200
+    });
+    assert_eq!(statuses(&gateway, "/after", &account, 5), five[1..]);
+}
