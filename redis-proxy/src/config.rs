@@ -342,7 +342,7 @@ impl Raw {
         let embedded = self.store == StoreKind::Embedded;
         let edge = self.edge.check(self.nats, embedded, &mut problems);
         let counters = self.fingerprints.counters;
-        problems.within("fingerprints.counters", counters, 64, 100_000);
+        problems.within("fingerprints.counters", counters, 64, 10_000);
         let control = self.control.and_then(|raw| raw.check(&mut problems));
         let prefix = problems.keep("prefix", Prefix::new(&self.prefix));
         let tiers = self

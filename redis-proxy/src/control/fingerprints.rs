@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, extract, http::Uri};
+use axum::{
+    Json, extract,
+    http::{StatusCode, Uri},
+};
+use tokio::task::spawn_blocking;
 
 use super::{
     State,
@@ -37,6 +41,8 @@ const USUAL_SINCE: Duration = Duration::from_secs(3_600);
          description = "`bad_query`: `errors` names each parameter"),
         (status = 403, body = Problem, content_type = "application/problem+json",
          description = "`client_not_allowed`, `certificate_expired`"),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+         description = "`overloaded`"),
     )
 )]
 pub async fn top(
@@ -51,7 +57,14 @@ pub async fn top(
     let now_ms = (state.clock)().checked_div(1_000).unwrap_or_default();
     let usual = u64::try_from(USUAL_SINCE.as_millis()).unwrap_or(u64::MAX);
     let since_ms = since.unwrap_or(usual);
-    Ok(Json(state.fingerprints.top(now_ms, since_ms, top, kind)))
+    let fingerprints = Arc::clone(&state.fingerprints);
+    // Up to 97 buckets are merged: that may take longer than a worker should be held.
+    let merged = spawn_blocking(move || fingerprints.top(now_ms, since_ms, top, kind));
+    let top = merged.await.map_err(|_| {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Problem::new(status, "overloaded", "the counts could not be merged")
+    })?;
+    Ok(Json(top))
 }
 
 /// `90s`, `15m`, `24h`; `None` when it is none of these or out of bounds.

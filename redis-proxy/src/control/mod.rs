@@ -27,6 +27,7 @@ use axum::{
     routing::{delete, get},
 };
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     task::spawn_blocking,
     time::{MissedTickBehavior, interval, timeout},
@@ -51,6 +52,9 @@ use crate::{
 
 /// The certificate files are looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// A refused client is heard out for so long, at most.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// What the handlers share.
 pub struct State {
@@ -161,14 +165,10 @@ async fn handshake(
     patience: Duration,
 ) -> io::Result<(TlsStream<TcpStream>, Peer)> {
     let from = stream.peer_addr()?;
-    let refused = match timeout(patience, tls.accept(stream)).await {
+    let (refused, stream) = match timeout(patience, tls.accept(stream)).await {
         Ok(Ok((stream, identity))) => return Ok((stream, Peer { from, identity })),
-        Ok(Err(refused)) => refused,
-        Err(_) => tls::Refused {
-            claims: String::new(),
-            code: "handshake_timeout",
-            detail: "the client did not end its handshake in time".to_owned(),
-        },
+        Ok(Err((refused, stream))) => (refused, Some(stream)),
+        Err(_) => (tls::Refused::too_slow(), None),
     };
     state.edge.refused(&Refusal {
         by: &refused.claims,
@@ -177,7 +177,19 @@ async fn handshake(
         code: refused.code,
         detail: &refused.detail,
     });
+    if let Some(stream) = stream {
+        let _ = timeout(LINGER, linger(stream)).await;
+    }
     Err(io::ErrorKind::ConnectionAborted.into())
+}
+
+/// Hears the client out, so that it gets to read why it was refused: what it has sent on top of a connection that
+/// is closed would have the system forget what it was told.
+async fn linger(mut stream: TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut heard = [0; 4_096];
+    while stream.read(&mut heard).await? > 0 {}
+    Ok(())
 }
 
 /// Takes over certificates that have changed, for ever.

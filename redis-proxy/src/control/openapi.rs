@@ -2,6 +2,10 @@
 
 use axum::Json;
 use utoipa::OpenApi;
+use wire::lists::ListName;
+
+use super::entries::List;
+use crate::{edge::EntryId, fingerprints::Counts};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,7 +21,8 @@ use utoipa::OpenApi;
         super::audit::list,
         super::cache::revoke,
         super::fingerprints::top,
-    )
+    ),
+    components(schemas(List, Counts, EntryId, ListName))
 )]
 struct Document;
 

@@ -213,19 +213,19 @@ impl Tls {
     /// The handshake with a client; it must show a certificate of one of the authorities.
     ///
     /// # Errors
-    /// What went wrong.
+    /// What went wrong, and the connection, over which the client has been told.
     pub async fn accept(
         &self,
         stream: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, Identity), Refused> {
+    ) -> Result<(TlsStream<TcpStream>, Identity), (Refused, TcpStream)> {
         let certificates = self.current.load_full();
         let witness = Arc::new(Witness::new(Arc::clone(&certificates.clients)));
-        let config = certificates.accept(&witness).map_err(|error| Refused {
-            claims: String::new(),
-            code: "handshake_failed",
-            detail: error.to_string(),
-        })?;
-        match TlsAcceptor::from(Arc::new(config)).accept(stream).await {
+        let config = match certificates.accept(&witness) {
+            Ok(config) => Arc::new(config),
+            Err(error) => return Err((Refused::new(&io::Error::other(error), &witness), stream)),
+        };
+        let accept = TlsAcceptor::from(config).accept(stream);
+        match accept.into_fallible().await {
             Ok(stream) => {
                 let (_, connection) = stream.get_ref();
                 let identity = connection
@@ -234,7 +234,7 @@ impl Tls {
                     .unwrap_or_default();
                 Ok((stream, identity))
             }
-            Err(error) => Err(Refused::new(&error, &witness)),
+            Err((error, stream)) => Err((Refused::new(&error, &witness), stream)),
         }
     }
 }
@@ -251,6 +251,16 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// The handshake took too long.
+    #[must_use]
+    pub fn too_slow() -> Self {
+        Self {
+            claims: String::new(),
+            code: "handshake_timeout",
+            detail: "the client did not end its handshake in time".to_owned(),
+        }
+    }
+
     fn new(error: &io::Error, witness: &Witness) -> Self {
         let tls = error
             .get_ref()

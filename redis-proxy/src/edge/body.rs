@@ -53,14 +53,18 @@ pub struct EntryBody {
     pub value: String,
     /// Life in seconds. Required for `deny`; 3,600 for `tarpit` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 2_592_000, nullable = false)]
+    #[schema(minimum = 1, maximum = 2_592_000, example = 3_600)]
     pub ttl_seconds: Option<u64>,
     /// Why, for people; the client never sees it.
-    #[schema(min_length = 1, max_length = 1_024)]
+    #[schema(min_length = 1, max_length = 1_024, example = "scans")]
     pub reason: String,
     /// Where to read on: `http` or `https`, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 2_048, format = "uri", nullable = false)]
+    #[schema(
+        max_length = 2_048,
+        format = "uri",
+        example = "https://tickets.example/SEC-1"
+    )]
     pub ticket_url: Option<String>,
 }
 

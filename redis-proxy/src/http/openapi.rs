@@ -2,12 +2,13 @@
 
 use axum::Json;
 use utoipa::OpenApi;
+use wire::lists::ListName;
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "redis-proxy",
-        description = "Limits, tiers and adaptive factors for the filters."
+        description = "Limits, tiers, adaptive factors, lists and samples: what the filters ask for and tell."
     ),
     paths(
         super::limits::acquire,
@@ -19,7 +20,8 @@ use utoipa::OpenApi;
         super::health::alive,
         super::health::ready,
         super::health::metrics,
-    )
+    ),
+    components(schemas(ListName))
 )]
 struct Document;
 

@@ -546,7 +546,7 @@ async fn more_than_a_thousand_entries_are_paged_each_once() {
     assert!(versions.is_sorted_by(|a, b| a < b), "in order, each once");
     let (usual, count) = pages(&mut connection, &format!("{DENY}?"), "entries").await;
     assert_eq!(
-        (usual.len(), count, &usual == &all),
+        (usual.len(), count, usual == all),
         (1_000, 10, true),
         "100 at a time"
     );

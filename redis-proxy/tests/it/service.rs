@@ -323,6 +323,7 @@ async fn the_openapi_document_names_every_path_and_refers_to_nothing_missing() {
         "/metrics",
         "/readyz",
         "/v1/limits/acquire",
+        "/v1/lists/{list}",
         "/v1/load",
         "/v1/samples",
         "/v1/sleep",
