@@ -5,6 +5,7 @@
 //! redis-proxy on one Redis all publish; that costs traffic and nothing else.
 
 use std::{
+    future::IntoFuture as _,
     path::PathBuf,
     sync::{
         Arc, Weak,
@@ -22,6 +23,7 @@ use async_nats::{
         stream::{Config, StorageType},
     },
 };
+use futures_util::future::join_all;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -40,7 +42,7 @@ const BATCH: usize = 256;
 /// The outbox is looked at this often if nobody says that it has something: others fill it, too.
 const LOOK: Duration = Duration::from_millis(500);
 /// For an acknowledgement, and for each answer of NATS.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Pauses after a failure: this, doubling to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -220,15 +222,19 @@ impl Publisher {
                 }
             }
         }
-        for (change, acknowledged) in sent {
-            match acknowledged.await {
-                Ok(_) => {
+        // All at once: when NATS went, each would take the whole patience.
+        let acknowledged = sent.into_iter().map(|(change, acknowledged)| async move {
+            let ended = timeout(PATIENCE, acknowledged.into_future()).await;
+            (change, ended)
+        });
+        for (change, ended) in join_all(acknowledged).await {
+            match ended {
+                Ok(Ok(_)) => {
                     self.metrics.published(change);
                     delivered.push(change.id.clone());
                 }
-                Err(error) => {
-                    failure = Some(error.to_string());
-                }
+                Ok(Err(error)) => failure = Some(error.to_string()),
+                Err(_) => failure = Some("not acknowledged in time".to_owned()),
             }
         }
         (delivered, failure)

@@ -17,7 +17,7 @@ use wire::lists::Change;
 
 use crate::{
     control_client::{Client, Connection, Control},
-    edge_service::{drained, entry, on_redis, pull, to_nats},
+    edge_service::{entry, on_redis, pull, to_nats},
     nats_server::NatsServer,
     redis_server::{Options, RedisServer, eventually},
 };
@@ -75,6 +75,26 @@ async fn work(worker: u32, client: Client, stop: Arc<AtomicBool>, seen: Arc<Mute
             }
         }
         sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// No event waits any more.
+async fn drained(control: &Control) {
+    let began = Instant::now();
+    loop {
+        let metrics = control.service.metrics().await;
+        // It is told every half second: old news do not count.
+        sleep(Duration::from_millis(700)).await;
+        let now = control.service.metrics().await;
+        let none = r#"redis_proxy_edge_events_waiting{list="deny"} 0"#;
+        if metrics.contains(none) && now.contains(none) {
+            return;
+        }
+        if began.elapsed() > Duration::from_secs(20) {
+            let log = control.service.log.lock().unwrap();
+            let tail: Vec<_> = log.lines().rev().take(30).collect();
+            panic!("events wait: {now}\n{}", tail.join("\n"));
+        }
     }
 }
 
@@ -150,16 +170,7 @@ async fn chaos(mut redis: Option<RedisServer>) {
     }
 
     let soc = control.soc();
-    match &redis {
-        Some(redis) => drained(redis).await,
-        None => {
-            eventually("no event waits", Duration::from_secs(20), async || {
-                let metrics = control.service.metrics().await;
-                metrics.contains(r#"redis_proxy_edge_events_waiting{list="deny"} 0"#)
-            })
-            .await;
-        }
-    }
+    drained(&control).await;
     let entries = all(&soc, DENY, "entries").await;
     let listed: HashSet<&str> = entries.iter().map(|e| e["id"].as_str().unwrap()).collect();
     let seen = std::mem::take(&mut *seen.lock().unwrap());

@@ -242,6 +242,30 @@ pub async fn drained(redis: &RedisServer) {
 }
 
 #[tokio::test]
+async fn events_that_nats_did_not_acknowledge_do_not_wait_for_each_other() {
+    let mut nats = NatsServer::start();
+    let control = Control::start_with(&to_nats(&nats), "").await;
+    let soc = control.soc();
+    push(&soc, "192.0.2.0").await;
+    let published = async |count: &str| {
+        let line = format!(r#"published_total{{type="edge.deny.added.v1"}} {count}"#);
+        control.service.metrics().await.contains(&line)
+    };
+    eventually("it is told", SOON, async || published("1").await).await;
+    nats.freeze();
+    for n in 1..=40 {
+        push(&soc, &format!("192.0.2.{n}")).await;
+    }
+    // they are on their way, and go with it
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    nats.restart();
+    eventually("all are told", SOON, async || {
+        nats.events("EDGE").await.len() == 41
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_full_outbox_refuses_changes_until_nats_is_there() {
     let mut nats = NatsServer::new(None);
     let config = format!("{}nats.max_pending = 2\n", to_nats(&nats));

@@ -10,6 +10,7 @@ use std::{
 
 use async_nats::jetstream::{self, stream::Stream};
 use futures_util::StreamExt as _;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -74,6 +75,13 @@ impl NatsServer {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// SIGSTOP: it takes events and acknowledges none.
+    pub fn freeze(&self) {
+        let id = self.child.as_ref().unwrap().id();
+        let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
     }
 
     pub fn url(&self) -> String {
