@@ -20,7 +20,8 @@ impl Watch {
     /// Opens connections until every worker has one. Envoy's counters tell whose each is.
     pub fn new(envoy: &Envoy, address: SocketAddr, workers: u32) -> Self {
         let counted = |worker: u32| {
-            let listener = address.to_string().replace(':', "_");
+            // Named after the address that was asked for: any port.
+            let listener = format!("{}_0", address.ip());
             let name = format!("listener.{listener}.worker_{worker}.downstream_cx_total");
             envoy.stats().unwrap().get(&name)
         };
