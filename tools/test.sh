@@ -68,7 +68,12 @@ native() {
 
 # In one process, which the cases share a running Kong in: it takes seconds to start.
 kong() {
-    cargo test --locked --workspace --profile ci --test kong
+    if [ "$COVERAGE" = 1 ]; then
+        # The same build as the other suites'.
+        cargo llvm-cov test --no-report --locked --workspace --profile ci --test kong
+    else
+        cargo test --locked --workspace --profile ci --test kong
+    fi
 }
 
 # The crates whose tests run as WebAssembly: those that say so, and no filter is left out.
