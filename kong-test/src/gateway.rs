@@ -172,7 +172,7 @@ impl Gateway for KongGateway {
             return Err(faults.join("\n    "));
         }
         if self.modules.is_empty() {
-            pool::give_back(kong);
+            pool::give_back(kong)?;
         }
         Ok(())
     }

@@ -27,9 +27,7 @@ pub fn take(source: &Source, workers: u32) -> Result<Kong, String> {
         let at = idle.iter().position(|kong| kong.workers() == workers);
         at.map(|at| idle.swap_remove(at))
     };
-    if let Some(mut kong) = found
-        && kong.renew()?
-    {
+    if let Some(kong) = found {
         return Ok(kong);
     }
     let mut modules = BTreeMap::new();
@@ -39,9 +37,16 @@ pub fn take(source: &Source, workers: u32) -> Result<Kong, String> {
     Kong::start(source, workers, &modules)
 }
 
-/// A Kong in good order is kept for the next case.
-pub fn give_back(kong: Kong) {
-    idle().push(kong);
+/// A Kong in good order is kept for the next case. It is renewed at once: else its filters would go on asking
+/// the services of the last one, whose ports may already be those of another.
+///
+/// # Errors
+/// When Kong is out of order.
+pub fn give_back(mut kong: Kong) -> Result<(), String> {
+    if kong.renew()? {
+        idle().push(kong);
+    }
+    Ok(())
 }
 
 /// Ends all that are idle.

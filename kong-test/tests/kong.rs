@@ -1,4 +1,9 @@
-//! Every case of every filter that names Kong, in Kong. Filters are found, not listed.
+//! Every case of every filter that names Kong, in Kong. Filters are found, not listed. And that the harness
+//! sees what goes wrong.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+mod watch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,6 +25,12 @@ fn main() -> ExitCode {
             .collect(),
         Err(error) => vec![broken_file(error)],
     };
+    for (name, test) in watch::TESTS {
+        let source = source.clone();
+        trials.push(Trial::test(format!("watch::{name}"), move || {
+            test(found(source)?).map_err(Failed::from)
+        }));
+    }
     if let Err(Missing::Absent(why)) = &source {
         eprintln!(
             "\n**** THERE IS NO KONG: ITS {} CASES ARE SKIPPED ****\n{why}\n",
@@ -48,10 +59,13 @@ fn trials(filter: &str, path: &std::path::Path, source: &Result<Source, Missing>
             let (file, case, filter) = (Arc::clone(&file), case.clone(), filter.to_owned());
             let source = source.clone();
             Trial::test(format!("{filter}::{}", case.name), move || {
-                let source = source.map_err(|(Missing::Absent(why) | Missing::Wrong(why))| why)?;
-                let mut gateway = KongGateway::new(source, case.workers.unwrap_or(1));
+                let mut gateway = KongGateway::new(found(source)?, case.workers.unwrap_or(1));
                 run_case(&file, &case, &filter, &mut gateway).map_err(Failed::from)
             })
         })
         .collect()
+}
+
+fn found(source: Result<Source, Missing>) -> Result<Source, String> {
+    source.map_err(|(Missing::Absent(why) | Missing::Wrong(why))| why)
 }
