@@ -153,7 +153,9 @@ impl Replica {
             .and_then(|(_, begun)| begun.parse::<u64>().ok());
         let (epoch, from) = match begun {
             // A worker that knows more was told so by another redis-proxy: this one will know soon.
-            Some(_) if after >= copy.seen.after => return Answer::Same,
+            Some(begun) if after >= copy.seen.after || begun > copy.seen.after => {
+                return Answer::Same;
+            }
             Some(begun) if after.max(begun) >= copy.floor => (epoch.to_owned(), after),
             _ => (format!("{}-{}", copy.seen.epoch, copy.seen.after), 0),
         };

@@ -341,6 +341,39 @@ fn another_epoch_is_told_anew_and_a_worker_ahead_waits() {
 }
 
 #[test]
+fn a_load_that_began_elsewhere_goes_on_where_as_much_is_known() {
+    let mut world = World::new(Bounds { gone: 1, ..WIDE });
+    let long = 2 * u64::try_from(PAGE_CHANGES).unwrap();
+    for n in 0..long {
+        world.add(n, MAX_TTL_MS);
+    }
+    let mut behind = Replica::new(ListName::Deny);
+    world.follow(&mut behind, 5_000);
+    // of what the one behind still serves, some goes, and is forgotten
+    for n in [0, long - 1, 1] {
+        let entries = world.ledger.entries(n, 1, world.now_ms).entries;
+        let name = world.name();
+        let id = &entries[0].id;
+        assert!(
+            world
+                .ledger
+                .remove(id, "x", world.now_ms, name)
+                .is_ok_and(|c| c.is_some())
+        );
+    }
+    let mut ahead = Replica::new(ListName::Deny);
+    world.follow(&mut ahead, 5_000);
+    let mut worker = Worker::default();
+    assert!(worker.ask(&ahead, &world), "more follows");
+    let pages = worker.pages;
+    assert!(!worker.ask(&behind, &world), "304");
+    assert_eq!(worker.pages, pages);
+    world.follow(&mut behind, 5_000);
+    worker.sync(&behind, &world);
+    assert_eq!(worker.live(world.now_ms), world.members());
+}
+
+#[test]
 fn members_are_served_with_what_they_have_left() {
     let mut world = World::new(WIDE);
     let mut replica = Replica::new(ListName::Deny);
