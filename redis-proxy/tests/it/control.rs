@@ -1,12 +1,14 @@
 //! The control API over real TLS: who gets in, what changes, what is refused and written down.
 
 use std::{
-    io::Read as _,
+    io::{self, Read as _},
     net::TcpStream,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use axum::body::Body;
+use futures_util::stream::poll_fn;
 use rcgen::ExtendedKeyUsagePurpose;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -676,13 +678,28 @@ async fn a_certificate_that_expires_on_an_open_connection_is_no_longer_good() {
 }
 
 #[tokio::test]
-async fn sigterm_lets_open_requests_end_on_both_listeners() {
+async fn sigterm_lets_open_requests_end_and_takes_no_new_ones() {
     let mut control = Control::start().await;
-    let mut idle = control.soc().connect().await.unwrap();
+    let soc = control.soc();
+    let mut idle = soc.connect().await.unwrap();
     assert_eq!(idle.send("GET", DENY, "").await.unwrap().status, 200);
+    let mut open = soc.connect().await.unwrap();
+    let (chunks, mut body) = tokio::sync::mpsc::unbounded_channel::<Result<String, io::Error>>();
+    let body = Body::from_stream(poll_fn(move |cx| body.poll_recv(cx)));
+    let answer = tokio::spawn(async move { open.send_body("POST", DENY, body).await });
+    let text = entry("192.0.2.1").to_string();
+    let (first, rest) = text.split_at(10);
+    chunks.send(Ok(first.to_owned())).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+
     control.service.signal(Signal::TERM);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(soc.connect().await.is_err(), "takes no new ones");
+    assert!(idle.send("GET", DENY, "").await.is_err(), "idle ones end");
+    chunks.send(Ok(rest.to_owned())).unwrap();
+    drop(chunks);
+    assert_eq!(answer.await.unwrap().unwrap().status, 201);
     assert!(control.service.exit(Duration::from_secs(3)).success());
-    assert!(idle.send("GET", DENY, "").await.is_err());
 }
 
 #[test]

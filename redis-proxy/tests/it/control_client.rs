@@ -281,13 +281,18 @@ impl Client {
 
 impl Connection {
     pub async fn send(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
+        self.send_body(method, path, Body::from(body.to_owned()))
+            .await
+    }
+
+    pub async fn send_body(&mut self, method: &str, path: &str, body: Body) -> io::Result<Answer> {
         self.sender.ready().await.map_err(io::Error::other)?;
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "localhost")
             .header("content-type", "application/json")
-            .body(Body::from(body.to_owned()))
+            .body(body)
             .unwrap();
         let response = self
             .sender
