@@ -92,11 +92,11 @@ impl AuthKeeper {
         answer: Result<Answer<'_>, CalloutError>,
         cx: &mut KeeperCx<'_, Config, AuthMetric>,
     ) {
-        let (Some(service), Some(api_keys)) = (revocations(cx.config), &mut self.api_keys) else {
+        let Some(api_keys) = &mut self.api_keys else {
             return;
         };
         let before = api_keys.revoked();
-        let taken = self.revocations.take(answer, service, cx.now, api_keys);
+        let taken = self.revocations.take(answer, cx.now, api_keys);
         let revoked = api_keys.revoked().saturating_sub(before);
         if revoked > 0 {
             cx.effects.samples.push(Sample {
@@ -104,10 +104,7 @@ impl AuthKeeper {
                 value: revoked,
             });
         }
-        if let Some(callout) = taken.more {
-            cx.calls.push((REVOCATIONS, callout));
-        }
-        let result = match taken.result {
+        let result = match taken {
             Ok(_) => {
                 if self.trouble.take().is_some() {
                     let line = "auth: the list of revoked keys can be had again";

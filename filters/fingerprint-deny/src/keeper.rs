@@ -75,18 +75,12 @@ impl Keeper<Config, DenyMetric> for DenyKeeper {
         answer: Result<Answer<'_>, CalloutError>,
         cx: &mut KeeperCx<'_, Config, DenyMetric>,
     ) {
-        let Some(service) = &cx.config.lists else {
-            return;
-        };
         if tag == SAMPLES {
             self.sampler.sent(answer, cx.now, cx.effects);
             return;
         }
-        let taken = self.follower.take(answer, service, cx.now, &mut self.deny);
-        self.note(taken.result, cx.now, cx.effects);
-        if let Some(more) = taken.more {
-            cx.calls.push((LIST, more));
-        }
+        let result = self.follower.take(answer, cx.now, &mut self.deny);
+        self.note(result, cx.now, cx.effects);
     }
 }
 

@@ -125,12 +125,7 @@ impl Keeper<Config, TarpitMetric> for TarpitKeeper {
         answer: Result<Answer<'_>, CalloutError>,
         cx: &mut KeeperCx<'_, Config, TarpitMetric>,
     ) {
-        let service = &cx.config.lists;
-        let taken = self.follower.take(answer, service, cx.now, &mut self.pit);
-        if let Some(callout) = taken.more {
-            cx.calls.push((LIST, callout));
-        }
-        let result = match taken.result {
+        let result = match self.follower.take(answer, cx.now, &mut self.pit) {
             Ok(followed) => {
                 if followed != Followed::Unchanged {
                     let entries = u64::try_from(self.pit.list.len()).unwrap_or(u64::MAX);

@@ -52,15 +52,6 @@ enum Next {
     Answer(Time),
 }
 
-/// What came of an answer.
-#[derive(Debug)]
-#[must_use]
-pub struct Taken {
-    pub result: Result<Followed, Unusable>,
-    /// There is more: a callout to make at once, in the same way as the one that was answered.
-    pub more: Option<Callout>,
-}
-
 /// What a usable answer did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Followed {
@@ -139,10 +130,9 @@ impl Follower {
         }
         self.last_poll = Some(now);
         let (Next::Ask(due) | Next::Answer(due)) = self.next;
-        (now >= due).then(|| self.ask(service, now))
-    }
-
-    fn ask(&mut self, service: &ListService, now: Time) -> Callout {
+        if now < due {
+            return None;
+        }
         self.asked = self.asked.wrapping_add(1);
         self.next = Next::Answer(now.plus(service.timeout()).plus(SLACK));
         let path = match &self.at {
@@ -151,36 +141,31 @@ impl Follower {
             }
             None => format!("{LISTS_PATH}{}", self.list),
         };
-        service.callout("GET", path, Vec::new(), MAX_PAGE_BYTES)
+        Some(service.callout("GET", path, Vec::new(), MAX_PAGE_BYTES))
     }
 
-    /// Takes the end of a question and tells the sink what changes.
+    /// Takes the end of a question and tells the sink what changes. If there is more, the next [`Follower::poll`] asks for
+    /// it: not at once, for a callout out of the end of another one is the death of Kong's worker.
+    ///
+    /// # Errors
+    /// Why the answer changed nothing.
     pub fn take(
         &mut self,
         answer: Result<Answer<'_>, CalloutError>,
-        service: &ListService,
         now: Time,
         sink: &mut impl Sink,
-    ) -> Taken {
-        let (result, more) = match self.read(answer, now, sink) {
-            Ok((followed, more)) => {
-                self.failures = 0;
-                (Ok(followed), more)
-            }
-            Err(unusable) => {
-                self.failures = self.failures.saturating_add(1);
-                (Err(unusable), false)
-            }
+    ) -> Result<Followed, Unusable> {
+        let result = self.read(answer, now, sink);
+        self.failures = match result {
+            Ok(_) => 0,
+            Err(_) => self.failures.saturating_add(1),
         };
-        if more {
-            let callout = self.ask(service, now);
-            return Taken {
-                result,
-                more: Some(callout),
-            };
-        }
-        self.next = Next::Ask(now.plus(self.pause()));
-        Taken { result, more: None }
+        let pause = match result {
+            Ok((_, true)) => Duration::ZERO,
+            _ => self.pause(),
+        };
+        self.next = Next::Ask(now.plus(pause));
+        result.map(|(followed, _)| followed)
     }
 
     /// The changes of an answer go to the sink; whether there is more to ask for.
@@ -354,27 +339,17 @@ mod tests {
             panic!("never asks");
         }
 
-        fn take(
-            &mut self,
-            status: u16,
-            body: &[u8],
-        ) -> (Result<Followed, Unusable>, Option<String>) {
+        fn take(&mut self, status: u16, body: &[u8]) -> Result<Followed, Unusable> {
             let headers = Head::default();
             let answer = Answer {
                 status,
                 headers: &headers,
                 body,
             };
-            let taken = self
-                .follower
-                .take(Ok(answer), &service(), self.now, &mut self.list);
-            (
-                taken.result,
-                taken.more.map(|callout| callout.path.to_string()),
-            )
+            self.follower.take(Ok(answer), self.now, &mut self.list)
         }
 
-        fn page(&mut self, page: &Page) -> (Result<Followed, Unusable>, Option<String>) {
+        fn page(&mut self, page: &Page) -> Result<Followed, Unusable> {
             self.take(200, page.encode().as_bytes())
         }
     }
@@ -405,18 +380,18 @@ mod tests {
         assert!(!worker.follower.is_complete());
         assert_eq!(
             worker.page(&page(0, 3, 3, &[1, 2])),
-            (Ok(Followed::Complete(2)), None)
+            Ok(Followed::Complete(2))
         );
         assert!(worker.follower.is_complete());
         let (tenths, path) = worker.asks();
         assert!((6..=9).contains(&tenths), "{tenths}");
         assert_eq!(path, "/v1/lists/deny?epoch=e1&after=3");
-        assert_eq!(worker.take(304, b""), (Ok(Followed::Unchanged), None));
+        assert_eq!(worker.take(304, b""), Ok(Followed::Unchanged));
         worker.asks();
         let mut delta = page(3, 5, 5, &[3]);
         let gone = Member::parse(Kind::Ip, "192.0.2.1").unwrap();
         delta.changes.push(Change::Remove(gone));
-        assert_eq!(worker.page(&delta).0, Ok(Followed::Changed(2)));
+        assert_eq!(worker.page(&delta), Ok(Followed::Changed(2)));
         assert_eq!(worker.list.serving, ["192.0.2.2", "192.0.2.3"]);
         assert_eq!(worker.follower.version(), 5);
     }
@@ -425,16 +400,10 @@ mod tests {
     fn an_empty_list_is_a_list_and_grows() {
         let mut worker = Worker::new();
         worker.asks();
-        assert_eq!(
-            worker.page(&page(0, 0, 0, &[])),
-            (Ok(Followed::Complete(0)), None)
-        );
+        assert_eq!(worker.page(&page(0, 0, 0, &[])), Ok(Followed::Complete(0)));
         assert!(worker.follower.is_complete());
         assert_eq!(worker.asks().1, "/v1/lists/deny?epoch=e1&after=0");
-        assert_eq!(
-            worker.page(&page(0, 1, 1, &[1])).0,
-            Ok(Followed::Complete(1))
-        );
+        assert_eq!(worker.page(&page(0, 1, 1, &[1])), Ok(Followed::Complete(1)));
         assert_eq!(worker.list.serving, ["192.0.2.1"]);
     }
 
@@ -442,26 +411,23 @@ mod tests {
     fn the_old_list_serves_until_the_last_page_of_a_new_one() {
         let mut worker = Worker::new();
         worker.asks();
-        worker.page(&page(0, 9, 9, &[1])).0.unwrap();
+        worker.page(&page(0, 9, 9, &[1])).unwrap();
         worker.asks();
         // The service has lost its store.
         let of = |from, to, adds: &[u8]| Page {
             epoch: "e2".into(),
             ..page(from, to, 4, adds)
         };
-        let (result, more) = worker.page(&of(0, 2, &[7, 8]));
-        assert_eq!(result, Ok(Followed::Changed(2)));
-        assert_eq!(more.as_deref(), Some("/v1/lists/deny?epoch=e2&after=2"));
+        assert_eq!(worker.page(&of(0, 2, &[7, 8])), Ok(Followed::Changed(2)));
+        // The next tick asks for the rest.
+        assert_eq!(worker.asks(), (0, "/v1/lists/deny?epoch=e2&after=2".into()));
         assert_eq!(worker.list.serving, ["192.0.2.1"]);
         assert_eq!(worker.follower.version(), 9);
         // It goes away in between; a 304 makes no list whole.
-        assert!(worker.take(304, b"").0.is_err());
+        assert!(worker.take(304, b"").is_err());
         assert_eq!(worker.list.serving, ["192.0.2.1"]);
         assert_eq!(worker.asks().1, "/v1/lists/deny?epoch=e2&after=2");
-        assert_eq!(
-            worker.page(&of(2, 4, &[9])),
-            (Ok(Followed::Complete(1)), None)
-        );
+        assert_eq!(worker.page(&of(2, 4, &[9])), Ok(Followed::Complete(1)));
         assert_eq!(worker.list.serving, ["192.0.2.7", "192.0.2.8", "192.0.2.9"]);
         assert_eq!(worker.follower.version(), 4);
     }
@@ -504,17 +470,13 @@ mod tests {
         ] {
             let mut worker = Worker::new();
             worker.asks();
-            worker.page(&page(0, 3, 3, &[1])).0.unwrap();
+            worker.page(&page(0, 3, 3, &[1])).unwrap();
             worker.asks();
-            assert_eq!(
-                worker.take(200, body),
-                (Err(Unusable::BadPage(why)), None),
-                "{why}"
-            );
+            assert_eq!(worker.take(200, body), Err(Unusable::BadPage(why)), "{why}");
             assert_eq!(worker.list.serving, ["192.0.2.1"], "{why}");
             assert!(worker.list.coming.is_none(), "{why}");
             assert_eq!(worker.asks().1, "/v1/lists/deny?epoch=e1&after=3");
-            assert_eq!(worker.page(&good).0, Ok(Followed::Changed(1)), "{why}");
+            assert_eq!(worker.page(&good), Ok(Followed::Changed(1)), "{why}");
         }
     }
 
@@ -522,15 +484,13 @@ mod tests {
     fn asks_ever_more_rarely_while_nobody_answers_and_soon_again_after() {
         let mut worker = Worker::new();
         worker.asks();
-        worker.page(&page(0, 1, 1, &[1])).0.unwrap();
+        worker.page(&page(0, 1, 1, &[1])).unwrap();
         let mut pauses = Vec::new();
         for _ in 0..6 {
             pauses.push(worker.asks().0);
             let end = Err(CalloutError::Broken);
-            let taken = worker
-                .follower
-                .take(end, &service(), worker.now, &mut worker.list);
-            assert_eq!(taken.result, Err(Unusable::Silent("broken")));
+            let taken = worker.follower.take(end, worker.now, &mut worker.list);
+            assert_eq!(taken, Err(Unusable::Silent("broken")));
         }
         let first = pauses.first().unwrap();
         let last = pauses.last().unwrap();
@@ -538,7 +498,7 @@ mod tests {
         assert!((48..=73).contains(last), "{pauses:?}");
         assert_eq!(worker.list.serving, ["192.0.2.1"]);
         worker.asks();
-        worker.take(304, b"").0.unwrap();
+        worker.take(304, b"").unwrap();
         assert!(worker.asks().0 <= 9);
     }
 
@@ -563,11 +523,11 @@ mod tests {
     fn a_clock_that_was_set_brings_the_whole_list() {
         let mut worker = Worker::new();
         worker.asks();
-        worker.page(&page(0, 1, 1, &[1])).0.unwrap();
+        worker.page(&page(0, 1, 1, &[1])).unwrap();
         for now in [Time::from_secs(1_000), Time::from_secs(9_000)] {
             worker.now = now;
             assert_eq!(worker.asks(), (0, "/v1/lists/deny".into()));
-            worker.page(&page(0, 1, 1, &[1])).0.unwrap();
+            worker.page(&page(0, 1, 1, &[1])).unwrap();
         }
         assert!(worker.follower.is_complete());
     }

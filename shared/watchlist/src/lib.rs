@@ -5,7 +5,7 @@
 //! - [`Clients`] says whose request it is.
 //!
 //! A keeper with a list is three lines: `on_tick` pushes [`Follower::poll`], `on_answer` hands the answer to
-//! [`Follower::take`] and pushes the callout that may follow; `Watchlist::sweep` is called once per tick.
+//! [`Follower::take`]; `Watchlist::sweep` is called once per tick.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
@@ -19,7 +19,7 @@ mod stamp;
 mod watchlist;
 
 pub use client::{Client, Clients, RawClients, is_header_name};
-pub use follower::{Followed, Follower, Taken, Unusable};
+pub use follower::{Followed, Follower, Unusable};
 pub use service::{ListService, RawListService};
 pub use sink::Sink;
 pub use watchlist::{DEFAULT_CAPACITY, Match, Watchlist};
