@@ -177,7 +177,7 @@ fn nothing_that_clients_send_leaves_a_trace() {
                         continue;
                     };
                     let mut bytes = encode(&hostile(seed));
-                    if seed % 11 == 0 {
+                    if seed.is_multiple_of(11) {
                         bytes.truncate(seed % bytes.len());
                     }
                     let _ = connection.send(&bytes);
