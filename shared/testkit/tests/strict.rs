@@ -145,6 +145,11 @@ fn a_callout_from_a_forbidden_callback() {
         let planted = format!(";; in {callback}\n {CALL}\n");
         assert_eq!(broken_by(&planted), [Rule::CalloutFromHere], "{callback}");
     }
+    // At the end of another one only in the name of a request, here once.
+    let chained = format!(
+        "{TICKS};; in proxy_on_tick\n {CALL}\n;; in proxy_on_http_call_response\n {CALL}\n"
+    );
+    assert_eq!(broken_by(&chained), [Rule::CalloutFromHere]);
 }
 
 #[test]

@@ -275,12 +275,14 @@ impl Kong {
         })
     }
 
-    /// Whether a callout may be made now.
+    /// Whether a callout may be made now. At the end of one, only in the name of a request: out of a root
+    /// context it kills the worker.
     pub fn may_call(&self) -> bool {
-        matches!(
-            self.step,
-            Step::RequestHeaders | Step::RequestBody | Step::Tick | Step::CalloutEnd
-        )
+        match self.step {
+            Step::RequestHeaders | Step::RequestBody | Step::Tick => true,
+            Step::CalloutEnd => !self.in_root(),
+            _ => false,
+        }
     }
 }
 

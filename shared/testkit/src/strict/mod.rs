@@ -6,6 +6,7 @@
 //! | forbidden | what Kong 3.9 does |
 //! |---|---|
 //! | a callout from another callback than request headers, request body, tick or the end of a callout | trap |
+//! | a callout at the end of a tick's callout | the worker dies |
 //! | a callout without `:method`, `:path`, `:authority`, or to something that is no `host:port` | trap |
 //! | a callout, and then letting the request go on | the worker dies when the answer comes |
 //! | resuming or answering a request from a tick | the worker dies |
