@@ -378,7 +378,7 @@ fn compose(directory: &Path, arguments: &[&str]) -> Command {
 /// A process that waits until this one ends, and then ends Kong.
 fn guard(source: &Source, group: u32, directory: &Path) -> Result<Child, String> {
     let end = match source {
-        Source::Local(_) => format!("kill -KILL -- -{group}"),
+        Source::Local(_) => format!("kill -s KILL -- -{group}"),
         Source::Docker => {
             let project = directory.file_name().unwrap_or_default();
             let project = project.to_string_lossy().to_ascii_lowercase();
