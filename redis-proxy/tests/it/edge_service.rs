@@ -242,7 +242,7 @@ pub async fn drained(redis: &RedisServer) {
 }
 
 #[tokio::test]
-async fn events_that_nats_did_not_acknowledge_do_not_wait_for_each_other() {
+async fn events_on_their_way_when_nats_dies_are_told_again() {
     let mut nats = NatsServer::start();
     let control = Control::start_with(&to_nats(&nats), "").await;
     let soc = control.soc();
@@ -259,7 +259,7 @@ async fn events_that_nats_did_not_acknowledge_do_not_wait_for_each_other() {
     // they are on their way, and go with it
     tokio::time::sleep(Duration::from_millis(300)).await;
     nats.restart();
-    eventually("all are told", SOON, async || {
+    eventually("all are told", Duration::from_secs(20), async || {
         nats.events("EDGE").await.len() == 41
     })
     .await;
