@@ -41,7 +41,6 @@ pub struct KeeperCx<'a, C, M> {
     pub config: &'a C,
     pub now: Time,
     pub effects: &'a mut Effects<M>,
-    /// Callouts to make, each under a tag of the keeper's choice. Only from [`Keeper::on_tick`]: a callout out of the end
-    /// of another one is a segmentation fault of Kong's worker.
+    /// Callouts to make, each under a tag of the keeper's choice. Only from [`Keeper::on_tick`].
     pub calls: &'a mut Vec<(u32, Callout)>,
 }

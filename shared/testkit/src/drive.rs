@@ -382,10 +382,7 @@ impl<P: Policy> Drive<P> {
             Due::KeeperAnswer(root, tag, ended) => {
                 self.keep(&root, |keeper, cx| {
                     keeper.on_answer(tag, answer(&ended), cx);
-                    assert!(
-                        cx.calls.is_empty(),
-                        "a callout out of the end of another one: Kong's worker would die"
-                    );
+                    assert!(cx.calls.is_empty(), "a keeper asks from ticks alone");
                 });
             }
             Due::Answer(id, wait, ended) => match self.waits(id) {

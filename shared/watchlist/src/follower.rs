@@ -145,7 +145,7 @@ impl Follower {
     }
 
     /// Takes the end of a question and tells the sink what changes. If there is more, the next [`Follower::poll`] asks for
-    /// it: not at once, for a callout out of the end of another one is the death of Kong's worker.
+    /// it: keepers ask from ticks alone.
     ///
     /// # Errors
     /// Why the answer changed nothing.
