@@ -243,10 +243,17 @@ fn a_header_that_comes_twice_is_never_a_way_in() {
                 }
             }
         }
-        let exchange = attack(&mut drive, &many, true);
-        let seen = exchange.upstream.unwrap();
-        assert_eq!(seen.all("x-account-id").collect::<Vec<_>>(), [b"acc-1"]);
-        assert_eq!(seen.all("x-admin").count(), 0);
+        // Kong cannot change a header that comes twice.
+        let changes = flavour == Flavour::Envoy;
+        let exchange = attack(&mut drive, &many, changes);
+        match exchange.upstream {
+            Some(seen) => {
+                assert_eq!(seen.all("x-account-id").collect::<Vec<_>>(), [b"acc-1"]);
+                assert_eq!(seen.all("x-admin").count(), 0);
+            }
+            None => assert_eq!(exchange.word(), "400 header_repeated"),
+        }
+        assert_eq!(exchange.status == 200, changes);
         assert_eq!(drive.calls("resolve"), 0);
     }
 }
