@@ -48,6 +48,16 @@ impl StoreService {
         self.address
     }
 
+    /// Changes its configuration; of some parts it takes notice by itself.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn configure(&self, config: &str) {
+        let path = |name: &str| self.directory.path().join(name);
+        std::fs::write(path("config.next"), config).unwrap();
+        std::fs::rename(path("config.next"), path("config.toml")).unwrap();
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

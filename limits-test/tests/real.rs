@@ -79,6 +79,34 @@ fn nothing_is_in_redis_but_the_keys_of_limits() {
     assert_eq!(redis.cli(&["INFO", "keyspace"]).lines().count(), 2);
 }
 
+/// R3: nobody reloads anything but redis-proxy's file.
+#[test]
+fn another_tier_is_in_force_within_a_minute() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let config = |tier: &str| {
+        format!(
+            "log = \"warn\"\n[tiers.table.standard]\nrank = 2\n[tiers.table.small]\nrank = 1\n\
+             limits.tenant = {{tokens = 5, period_ms = 1000, burst = \"none\"}}\n\
+             [tiers.tenants]\nacme = \"{tier}\"\n"
+        )
+    };
+    let proxy = StoreService::start(&config("standard"));
+    let rule = json!([{"limits": [{"dimension": "tenant", "tiers": true}], "on_failure": "deny"}]);
+    let gateway = Gateway::start(&rule, proxy.address(), WORKERS).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let acme = [("x-tenant-id", "acme")];
+    let refused = |statuses: &[u16]| statuses.iter().filter(|status| **status == 429).count();
+    assert_eq!(refused(&statuses(&gateway, "/", &acme, 30)), 0);
+    proxy.configure(&config("small"));
+    // A connection is one worker's: of several, each must know.
+    until("every worker knows the new tier", MINUTE, || {
+        std::thread::sleep(Duration::from_secs(2));
+        (0..2 * WORKERS).all(|_| refused(&statuses(&gateway, "/", &acme, 30)) > 0)
+    });
+    let other = [("x-tenant-id", "other")];
+    assert_eq!(refused(&statuses(&gateway, "/", &other, 30)), 0);
+}
+
 /// R7, below the rate that a busy machine can surely offer.
 #[test]
 fn a_tier_without_burst_is_cut_and_the_default_is_not() {
