@@ -68,7 +68,9 @@ fn nothing_is_in_redis_but_the_keys_of_limits() {
     assert_eq!(passed, [200, 200, 200, 200, 200, 429]);
     assert_eq!(statuses(&gateway, "/b", &[], 1), [200]);
     let keys = redis.cli(&["--scan"]);
-    let keys: BTreeSet<&str> = keys.lines().collect();
+    // The lists of clients have a prefix of their own.
+    let lists = |key: &&str| key.starts_with("kong:edge:{");
+    let keys: BTreeSet<&str> = keys.lines().filter(|key| !lists(key)).collect();
     let expected = BTreeSet::from([
         "kong:rl:tenant:acme%3A1:60s",
         "kong:rl:consumer:a%20b:1s",
@@ -151,12 +153,15 @@ fn a_cluster_counts_exactly_also_after_a_primary_died() {
 
     let victim = cluster.primary_of("kong:rl:consumer:acme:60s");
     cluster.node(victim).kill();
-    // Every request is answered meanwhile; a replica takes over by itself.
+    // Every request is answered meanwhile; a replica takes over by itself, and nothing is counted twice or not at all. A
+    // call without an answer may have cost its token.
     let account = [("x-account-id", "acme")];
-    until("the replica counts", Duration::from_secs(15), || {
+    let mut passed = 0;
+    until("the limit is reached", Duration::from_secs(20), || {
         let status = statuses(&gateway, "/after", &account, 1)[0];
-        assert!(matches!(status, 200 | 503), "{status}");
-        status == 200
+        assert!(matches!(status, 200 | 429 | 503), "{status}");
+        passed += u32::from(status == 200);
+        status == 429
     });
-    assert_eq!(statuses(&gateway, "/after", &account, 5), five[1..]);
+    assert!((4..=5).contains(&passed), "{passed} of 5/min");
 }

@@ -209,9 +209,15 @@ impl StrictKong {
         let (method, path) = (flight.request.method.clone(), flight.request.path.clone());
         let body = flight.request.body.clone();
         let stream = self.instance()?.kong().streams.get(&context);
-        let headers = stream
+        let mut headers = stream
             .map(|stream| stream.request.clone())
             .unwrap_or_default();
+        // Behind the filters Kong says by itself whom the client asked for.
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case(b"x-forwarded-host"));
+        let host = headers.iter().find(|(name, _)| name == b"host");
+        if let Some((_, host)) = host.cloned() {
+            headers.push((b"x-forwarded-host".to_vec(), host));
+        }
         let seen = Seen {
             method,
             path: Text::from(path.as_slice()),
