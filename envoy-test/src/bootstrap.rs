@@ -9,7 +9,7 @@ use testkit::gateway::FilterSetup;
 use testkit::request::TLS_HEADERS;
 
 /// Labels in the names of our metrics, which `stats_tags` turn into Prometheus labels.
-pub const LABELS: [&str; 11] = [
+pub const LABELS: [&str; 12] = [
     "filter",
     "outcome",
     "code",
@@ -21,6 +21,7 @@ pub const LABELS: [&str; 11] = [
     "tier",
     "match",
     "mode",
+    "by",
 ];
 
 /// What never changes while Envoy runs: clusters, the admin endpoint, where listeners are read from.
