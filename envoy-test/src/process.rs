@@ -86,6 +86,8 @@ impl Envoy {
             .args(["--log-level", "warning", "--log-format", log::FORMAT])
             .args(["--component-log-level", "wasm:info"])
             .args(["--drain-time-s", "1"])
+            // Tests wait for lines of access logs, which Envoy keeps to itself for ten seconds.
+            .args(["--file-flush-interval-msec", "50"])
             .arg("--disable-hot-restart")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

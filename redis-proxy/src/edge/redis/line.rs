@@ -1,4 +1,4 @@
-//! How entries and changes are written in Redis: `scripts/common.lua` has the form.
+//! How entries and changes are written in Redis: `scripts/ledger.lua` has the form.
 
 use serde::{Deserialize, Serialize};
 use wire::lists::{Kind, ListName, Member};

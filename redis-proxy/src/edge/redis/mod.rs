@@ -73,8 +73,8 @@ struct Scripts {
 
 impl Scripts {
     fn new() -> Self {
-        const COMMON: &str = include_str!("scripts/common.lua");
-        let script = |text| Script::new(&[COMMON, text]);
+        const LEDGER: &str = include_str!("scripts/ledger.lua");
+        let script = |text| Script::new(&[LEDGER, text]);
         Self {
             add: script(include_str!("scripts/add.lua")),
             remove: script(include_str!("scripts/remove.lua")),
