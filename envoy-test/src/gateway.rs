@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use policy::Time;
 use testkit::gateway::{FilterSetup, Gateway, HostName, Refused};
-use testkit::http_client::Connection;
-use testkit::http_server::{Server, wall_clock};
+use testkit::http_server::wall_clock;
+use testkit::loopback::{self, Loopback};
 use testkit::{Exchange, Request, World};
-use tokio::runtime::Runtime;
 
 use crate::bootstrap::{Fingerprints, Listener, OnTrap, Tls};
 use crate::process::Envoy;
@@ -32,11 +30,9 @@ pub struct EnvoyGateway {
     /// Modules that are not among the built filters.
     modules: BTreeMap<String, PathBuf>,
     tls: Option<Tls>,
-    // Servers end before the runtime that they run on.
-    servers: Vec<Server>,
-    clusters: BTreeMap<String, SocketAddr>,
+    // Envoy ends before the services that it calls.
     envoy: Option<Envoy>,
-    runtime: Runtime,
+    world: Loopback,
     address: Option<SocketAddr>,
     refused: bool,
 }
@@ -48,20 +44,13 @@ impl EnvoyGateway {
     /// When the machine has no more threads.
     #[must_use]
     pub fn new(workers: u32) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a thread for the services");
         Self {
             workers,
             on_trap: OnTrap::FailClosed,
             modules: BTreeMap::new(),
             tls: None,
-            servers: Vec::new(),
-            clusters: BTreeMap::new(),
             envoy: None,
-            runtime,
+            world: Loopback::new(),
             address: None,
             refused: false,
         }
@@ -130,20 +119,9 @@ impl Gateway for EnvoyGateway {
     }
 
     fn open(&mut self, world: &World) -> Result<BTreeMap<String, String>, String> {
-        let handle = self.runtime.handle();
-        let upstream = Server::upstream(handle, world.upstream.clone())
-            .map_err(|e| format!("the upstream: {e}"))?;
-        self.clusters.insert("upstream".into(), upstream.address());
-        self.servers.push(upstream);
-        let mut places = BTreeMap::new();
-        for (name, service) in world.services() {
-            let server = Server::service(handle, Arc::clone(&service))
-                .map_err(|e| format!("{name}: {e}"))?;
-            self.clusters.insert(name.clone(), server.address());
-            self.servers.push(server);
-            places.insert(name.clone(), name);
-        }
-        Ok(places)
+        self.world.open(world)?;
+        let names = world.services().into_iter().map(|(name, _)| name);
+        Ok(names.map(|name| (name.clone(), name)).collect())
     }
 
     fn configure(&mut self, filters: &[FilterSetup]) -> Result<Result<(), Refused>, String> {
@@ -182,7 +160,8 @@ impl Gateway for EnvoyGateway {
         let result = match &mut self.envoy {
             Some(envoy) => envoy.reload(&listeners)?,
             None => {
-                let (envoy, result) = Envoy::start(&self.clusters, &listeners, self.workers)?;
+                let (envoy, result) =
+                    Envoy::start(self.world.addresses(), &listeners, self.workers)?;
                 self.envoy = Some(envoy);
                 result
             }
@@ -202,10 +181,7 @@ impl Gateway for EnvoyGateway {
     }
 
     fn world_changed(&mut self) -> Result<(), String> {
-        for server in &mut self.servers {
-            server.follow().map_err(|e| format!("a service: {e}"))?;
-        }
-        Ok(())
+        self.world.follow()
     }
 
     fn now(&self) -> Time {
@@ -213,29 +189,7 @@ impl Gateway for EnvoyGateway {
     }
 
     fn send(&mut self, requests: Vec<Request>) -> Result<Vec<Exchange>, String> {
-        let address = self.address()?;
-        let requests: Vec<Request> = requests
-            .into_iter()
-            .map(Request::with_tls_as_headers)
-            .collect();
-        let send = |request: &Request| {
-            Connection::open(address, request.peer)
-                .and_then(|mut connection| connection.exchange(request))
-                .map_err(|e| format!("no response: {e}\n      {}", request.show()))
-        };
-        if let [request] = requests.as_slice() {
-            return Ok(vec![send(request)?]);
-        }
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = requests
-                .iter()
-                .map(|request| scope.spawn(move || send(request)))
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().map_err(|_| "a client panicked".to_owned())?)
-                .collect()
-        })
+        loopback::send(self.address()?, requests)
     }
 
     fn wait(&mut self, time: Duration) {
@@ -287,10 +241,3 @@ const AFTER_A_REFUSAL: [&str; 2] = [
     "Wasm VM failed Failed to configure base Wasm plugin",
     "failed to load",
 ];
-
-impl Drop for EnvoyGateway {
-    fn drop(&mut self) {
-        self.envoy = None;
-        self.servers.clear();
-    }
-}

@@ -7,7 +7,9 @@ mod file;
 mod run;
 pub mod transcript;
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use policy::Policy;
@@ -16,7 +18,8 @@ pub use file::{Case, CaseFile};
 pub use run::run_case;
 
 use crate::drive::Flavour;
-use crate::gateway::{DriveGateway, HostName};
+use crate::gateway::{DriveGateway, Gateway, HostName};
+use crate::workspace;
 
 /// The whole of a filter's `tests/cases.rs`: each case is a test of its own, in the manner of
 /// either gateway.
@@ -28,6 +31,45 @@ pub fn cases_main<P: Policy>(text: &str) -> ExitCode {
         Err(error) => vec![broken_file(error)],
     };
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Every case of every filter that names this host, each in a gateway of its own. Filters are found, not listed.
+pub fn gateway_trials<G: Gateway>(
+    host: HostName,
+    open: impl Fn(&Case) -> Result<G, String> + Send + Sync + 'static,
+) -> Vec<Trial> {
+    let open = Arc::new(open);
+    match workspace::case_files() {
+        Ok(files) => files
+            .into_iter()
+            .flat_map(|(filter, path)| file_trials(&filter, &path, host, &open))
+            .collect(),
+        Err(error) => vec![broken_file(error)],
+    }
+}
+
+fn file_trials<G: Gateway>(
+    filter: &str,
+    path: &Path,
+    host: HostName,
+    open: &Arc<impl Fn(&Case) -> Result<G, String> + Send + Sync + 'static>,
+) -> Vec<Trial> {
+    let read = std::fs::read_to_string(path).map_err(|e| e.to_string());
+    let file = match read.and_then(|text| CaseFile::parse(&text)) {
+        Ok(file) => Arc::new(file),
+        Err(error) => return vec![broken_file(format!("{}: {error}", path.display()))],
+    };
+    file.cases
+        .iter()
+        .filter(|case| case.runs_on(host))
+        .map(|case| {
+            let (file, case, filter) = (Arc::clone(&file), case.clone(), filter.to_owned());
+            let open = Arc::clone(open);
+            Trial::test(format!("{filter}::{}", case.name), move || {
+                run_case(&file, &case, &filter, &mut open(&case)?).map_err(Failed::from)
+            })
+        })
+        .collect()
 }
 
 /// The test that stands for a case file that cannot be read.
