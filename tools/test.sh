@@ -108,7 +108,7 @@ wasm() {
 
 coverage() {
     cargo llvm-cov report --profile ci --fail-under-lines 80 \
-        --ignore-filename-regex '(^|/)([a-z]+-test|redis-proxy|cli)/' &&
+        --ignore-filename-regex '(^|/)([a-z]+-test|redis-proxy)/' &&
         echo "coverage: 1 passed"
 }
 
