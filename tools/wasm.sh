@@ -4,7 +4,10 @@
 #   dist/<name>.wasm       without the callbacks that do nothing, for Envoy
 #   dist/kong/<name>.wasm  the same code with them, for Kong, which dies where one is missing
 #
+#   dist/toolchain.txt     what built them; another toolchain may well give other bytes
+#
 # usage: wasm.sh [filter]…
+#        wasm.sh --toolchain   prints what would go into dist/toolchain.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/say.sh
@@ -14,6 +17,19 @@ choose_toolchain wasm32-wasip1
 # Only what Envoy's V8 and Kong's wasmtime both have switched on.
 optimise=(-O3 --enable-bulk-memory --enable-sign-ext --enable-nontrapping-float-to-int
     --enable-mutable-globals --enable-multivalue --enable-reference-types --enable-simd)
+
+# What the bytes depend on, beside the sources.
+toolchain() {
+    local rustc=rustc
+    [ "$wasm_toolchain" = rustup ] || rustc=/usr/bin/rustc
+    echo "compiler: $wasm_toolchain"
+    "$rustc" --version --verbose | sed -n 's/^rustc /rustc: /p; /^\(commit-hash\|host\|LLVM version\): /p'
+    echo "wasm-opt: $(wasm-opt --version)"
+}
+if [ "${1:-}" = --toolchain ]; then
+    toolchain
+    exit
+fi
 
 filters=("$@")
 if [ $# = 0 ]; then
@@ -26,13 +42,16 @@ fi
 [ ${#filters[@]} -gt 0 ] || die "no filter in filters/"
 
 say "building for the gateways: ${filters[*]}, with the compiler of $wasm_toolchain"
-registry=${CARGO_HOME:-$HOME/.cargo}/registry/src
+read -ra rustflags <<<"$wasm_rustflags"
+rustflags+=("--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/cargo" "--remap-path-prefix=$PWD=/src")
+# Encoded, because a path may hold spaces.
 env "${wasm_env[@]}" CARGO_TARGET_DIR="$wasm_target_dir" \
-    RUSTFLAGS="$wasm_rustflags --remap-path-prefix=$registry=/cargo --remap-path-prefix=$PWD=/src" \
+    CARGO_ENCODED_RUSTFLAGS="$(IFS=$'\x1f' && echo "${rustflags[*]}")" \
     "$wasm_cargo" build "${wasm_flags[@]}" --locked --profile wasm --target wasm32-wasip1 --lib \
     "${filters[@]/#/--package=}"
 
 mkdir -p dist/kong
+toolchain >dist/toolchain.txt
 for filter in "${filters[@]}"; do
     name=${filter//-/_}
     built=$wasm_target_dir/wasm32-wasip1/wasm/$name.wasm
