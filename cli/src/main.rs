@@ -4,7 +4,14 @@
 //! [`Outcome`] or a [`Failure`]. What is printed, in which form and with which exit code, is decided here alone.
 
 mod completions;
+mod keygen;
 mod outcome;
+mod package;
+mod promote;
+mod provenance;
+mod release;
+mod sign;
+mod verify;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -34,12 +41,24 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Completions(completions::Completions),
+    Keygen(keygen::Keygen),
+    Sign(sign::Sign),
+    Promote(promote::Promote),
+    Verify(verify::Verify),
+    Provenance(provenance::Provenance),
+    Package(package::Package),
 }
 
 impl Command {
     fn run(self) -> Result<Outcome, Failure> {
         match self {
             Self::Completions(command) => command.run(),
+            Self::Keygen(command) => command.run(),
+            Self::Sign(command) => command.run(),
+            Self::Promote(command) => command.run(),
+            Self::Verify(command) => command.run(),
+            Self::Provenance(command) => command.run(),
+            Self::Package(command) => command.run(),
         }
     }
 }
