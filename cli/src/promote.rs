@@ -72,7 +72,7 @@ impl Promote {
                 self.to
             )));
         }
-        let (signed_at, expires_at) = self.term.from_now()?;
+        let (signed_at, expires_at) = self.term.until()?;
         let approval = Approval {
             environment: self.to.clone(),
             ticket: self.ticket,
@@ -112,9 +112,7 @@ impl Promote {
         let good = refused.is_empty();
         let mut written = Written::new(public.id(), expires_at);
         if good {
-            for (file, bytes) in approved {
-                written.write(file, &bytes)?;
-            }
+            written.write_all(approved)?;
         }
         let report = Report {
             environment: self.to,

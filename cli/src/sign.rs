@@ -1,5 +1,6 @@
 //! `portcullis sign`: the builder's statement and signature.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -62,14 +63,20 @@ impl Written {
         }
     }
 
-    /// Writes a module.
+    /// Writes modules.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn write(&mut self, file: PathBuf, bytes: &[u8]) -> Result<(), Failure> {
-        files::write(&file, bytes)?;
-        let sha256 = files::sha256(bytes);
-        self.modules.push(WrittenModule { file, sha256 });
+    /// When two would have the same name, or one cannot be written.
+    pub fn write_all(&mut self, modules: Vec<(PathBuf, Vec<u8>)>) -> Result<(), Failure> {
+        let mut names = BTreeSet::new();
+        if let Some((file, _)) = modules.iter().find(|(file, _)| !names.insert(file)) {
+            return Err(Failure::of_file(file, "two modules would be written there"));
+        }
+        for (file, bytes) in modules {
+            files::write(&file, &bytes)?;
+            let sha256 = files::sha256(&bytes);
+            self.modules.push(WrittenModule { file, sha256 });
+        }
         Ok(())
     }
 }
@@ -91,7 +98,7 @@ impl fmt::Display for Written {
 impl Sign {
     pub fn run(self) -> Result<Outcome, Failure> {
         let key = self.key.load()?;
-        let (signed_at, expires_at) = self.term.from_now()?;
+        let (signed_at, expires_at) = self.term.until()?;
         let mut written = Written::new(key.public().id(), expires_at);
         let mut signed = Vec::new();
         for path in &self.modules {
@@ -112,10 +119,7 @@ impl Sign {
                 module.sign(&release, &key).map_err(fault)?,
             ));
         }
-        // All or none.
-        for (file, bytes) in signed {
-            written.write(file, &bytes)?;
-        }
+        written.write_all(signed)?;
         Outcome::new(&written, true)
     }
 }

@@ -324,3 +324,178 @@ fn read_statement<T: serde::de::DeserializeOwned>(
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::{Flaw, MODULE, Signed, Unsigned};
+    use crate::release::keys::{PublicKey, SecretKey};
+    use crate::release::statement::{Approval, Release, Target};
+
+    /// Types, a function, memory, code and a name section.
+    const BUILT: &[u8] = b"\0asm\x01\0\0\0\
+        \x01\x04\x01\x60\x00\x00\
+        \x03\x02\x01\x00\
+        \x05\x03\x01\x00\x01\
+        \x0a\x04\x01\x02\x00\x0b\
+        \x00\x0a\x04name\x00\x03\x02me";
+
+    fn release() -> Release {
+        Release {
+            module: "me".to_owned(),
+            gateway: Target::Envoy,
+            version: "1".to_owned(),
+            commit: None,
+            signed_at: OffsetDateTime::UNIX_EPOCH,
+            expires_at: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn approval(environment: &str) -> Approval {
+        Approval {
+            environment: environment.to_owned(),
+            ticket: None,
+            signed_at: OffsetDateTime::UNIX_EPOCH,
+            expires_at: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    struct Chain {
+        keys: [SecretKey; 3],
+        public: Vec<PublicKey>,
+        /// After each signature.
+        bytes: [Vec<u8>; 3],
+    }
+
+    fn chain() -> Chain {
+        let keys = [(); 3].map(|()| SecretKey::generate());
+        let built = Unsigned::parse(BUILT).unwrap();
+        let first = built.sign(&release(), &keys[0]).unwrap();
+        let approve = |bytes: &[u8], to: &str, key| {
+            let signed = Signed::parse(bytes).unwrap();
+            signed.approve(&approval(to), key).unwrap()
+        };
+        let second = approve(&first, "staging", &keys[1]);
+        let third = approve(&second, "production", &keys[2]);
+        Chain {
+            public: keys.iter().map(SecretKey::public).collect(),
+            keys,
+            bytes: [first, second, third],
+        }
+    }
+
+    fn signers(bytes: &[u8], keys: &[PublicKey]) -> Result<usize, Flaw> {
+        let signed = Signed::parse(bytes)?;
+        signed.signers(keys.iter()).map(|keys| keys.len())
+    }
+
+    #[test]
+    fn signatures_are_added_one_by_one() {
+        let chain = chain();
+        for (at, bytes) in chain.bytes.iter().enumerate() {
+            let signed = Signed::parse(bytes).unwrap();
+            assert_eq!(signed.release, release());
+            assert_eq!(signed.approvals.len(), at);
+            assert_eq!(signed.code(), super::files::sha256(BUILT));
+            let signers = signed.signers(chain.public.iter()).unwrap();
+            let expected: Vec<&PublicKey> = chain.public.iter().take(at + 1).collect();
+            assert_eq!(signers, expected);
+        }
+    }
+
+    #[test]
+    fn no_bit_of_a_signed_module_can_be_changed() {
+        let chain = chain();
+        let bytes = &chain.bytes[2];
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                let found = signers(&changed, &chain.public);
+                assert!(found.is_err(), "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_byte_can_be_added_or_taken_away() {
+        let chain = chain();
+        let bytes = &chain.bytes[2];
+        for at in 0..=bytes.len() {
+            for new in [0, 1, 0x7f, 0x80] {
+                let mut longer = bytes.clone();
+                longer.insert(at, new);
+                assert!(
+                    signers(&longer, &chain.public).is_err(),
+                    "{new} before byte {at}"
+                );
+            }
+            // A chain may be cut where a signature ends: it is then what it was before the next one. But what was
+            // signed later is still among the signatures.
+            assert!(
+                at == bytes.len() || signers(&bytes[..at], &chain.public).is_err(),
+                "cut at {at}"
+            );
+            let mut shorter = bytes.clone();
+            if at < shorter.len() {
+                shorter.remove(at);
+                assert!(
+                    signers(&shorter, &chain.public).is_err(),
+                    "without byte {at}"
+                );
+            }
+        }
+        // A section of its own, with and without an end that looks signed.
+        let end = b"\x00\x25\x13signature_delimiter0123456789abcdef0";
+        for added in [
+            &b"\x00\x03\x02me"[..],
+            end,
+            &[&b"\x00\x03\x02me"[..], end].concat(),
+        ] {
+            let longer = [bytes, added].concat();
+            assert!(matches!(
+                signers(&longer, &chain.public),
+                Err(Flaw::Changed(_) | Flaw::NoModule(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn signatures_of_one_module_do_not_fit_another() {
+        let chain = chain();
+        let mut other = BUILT.to_vec();
+        *other.last_mut().unwrap() = b'u';
+        let other = Unsigned::parse(&other).unwrap();
+        let other = other.sign(&release(), &chain.keys[0]).unwrap();
+        // The head of one, the body of the other: both of the same length.
+        let mut mixed = chain.bytes[0].clone();
+        let body = mixed.len() - 100;
+        mixed[body..].copy_from_slice(&other[other.len() - 100..]);
+        assert!(signers(&mixed, &chain.public).is_err());
+        assert_eq!(signers(&other, &chain.public), Ok(1));
+    }
+
+    #[test]
+    fn what_is_no_module_or_unsigned_is_told_apart() {
+        let chain = chain();
+        assert_eq!(signers(BUILT, &chain.public), Err(Flaw::Unsigned));
+        for none in [
+            &b""[..],
+            b"\0asm",
+            b"\0asm\x0d\0\x01\0",
+            b"#!/bin/sh",
+            &[&MODULE[..], &[0xff; 40]].concat(),
+        ] {
+            assert!(
+                matches!(signers(none, &chain.public), Err(Flaw::NoModule(_))),
+                "{none:?}"
+            );
+        }
+        assert!(matches!(
+            signers(&chain.bytes[2], &chain.public[..2]),
+            Err(Flaw::UnknownKey(_))
+        ));
+        assert!(Unsigned::parse(&chain.bytes[0]).is_err());
+    }
+}

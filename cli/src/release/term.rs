@@ -15,11 +15,11 @@ pub struct Term {
 }
 
 impl Term {
-    /// Now, and the end.
+    /// From now, and until when.
     ///
     /// # Errors
     /// When this machine's clock is beyond all reason.
-    pub fn from_now(&self) -> Result<(OffsetDateTime, OffsetDateTime), Failure> {
+    pub fn until(&self) -> Result<(OffsetDateTime, OffsetDateTime), Failure> {
         let now = now();
         now.checked_add(Duration::days(i64::from(self.valid_for)))
             .map(|end| (now, end))

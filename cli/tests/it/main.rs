@@ -10,4 +10,5 @@
 )]
 
 mod command_line;
+mod release;
 mod run;
