@@ -47,7 +47,11 @@ pub struct GuardConfig {
 /// Fail closed or open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(inline)
+)]
 pub enum OnFault {
     /// Refuses it with 503 `filter_fault`.
     #[default]
@@ -109,7 +113,8 @@ fn read<T: DeserializeOwned>(
     problems: &mut Problems,
     taken: &mut TakenOut,
 ) -> Option<T> {
-    for _ in 0..MAX_PROBLEMS {
+    let mut left = MAX_PROBLEMS;
+    while left > 0 {
         let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
             Ok(raw) => return Some(raw),
             Err(error) => error,
@@ -120,6 +125,10 @@ fn read<T: DeserializeOwned>(
             path => taken.original(&path),
         };
         let problem = error.into_inner().to_string();
+        if problem.starts_with(OBJECT_FOR_LIST) && as_list(&mut value, &path) {
+            continue;
+        }
+        left = left.saturating_sub(1);
         let follows = missing_field(&problem).is_some_and(|field| taken.has(&join(&shown, field)));
         if !follows {
             problems.say(&shown, without_strings(&problem));
@@ -201,6 +210,28 @@ fn join(path: &str, field: &str) -> String {
     } else {
         format!("{path}.{field}")
     }
+}
+
+/// How `serde` begins to say that a list was expected and an object found.
+const OBJECT_FOR_LIST: &str = "invalid type: map, expected a sequence";
+
+/// Makes a list of an empty object, as which Kong writes an empty list; false if it is none.
+fn as_list(value: &mut Value, path: &Path) -> bool {
+    let mut at = value;
+    for segment in path.iter() {
+        let next = match (segment, at) {
+            (Segment::Map { key }, Value::Object(members)) => members.get_mut(key),
+            (Segment::Seq { index }, Value::Array(items)) => items.get_mut(*index),
+            _ => None,
+        };
+        let Some(next) = next else { return false };
+        at = next;
+    }
+    let empty = at.as_object().is_some_and(serde_json::Map::is_empty);
+    if empty {
+        *at = Value::Array(Vec::new());
+    }
+    empty
 }
 
 /// Removes the member or item at the path; false if there is nothing to remove.
@@ -401,6 +432,33 @@ mod tests {
                 "rate_limit: limits[2].window: must be > 0",
             ]
         );
+    }
+
+    #[test]
+    fn an_empty_object_is_an_empty_list_where_a_list_belongs() {
+        let loaded = Loaded::<Limits>::parse(br#"{"limits":{}}"#).unwrap();
+        assert_eq!(loaded.policy.0, 0);
+        let many = format!("[{}]", vec!["{}"; 2 * MAX_PROBLEMS].join(","));
+        let mut problems = Problems::default();
+        let many: Option<Vec<Vec<u8>>> = read(
+            serde_json::from_str(&many).unwrap(),
+            &mut problems,
+            &mut TakenOut::default(),
+        );
+        assert_eq!(many, Some(vec![Vec::new(); 2 * MAX_PROBLEMS]));
+        assert!(problems.is_empty());
+        for (text, error) in [
+            (
+                r#"{"limits":{"rate":1}}"#,
+                "rate_limit: limits: invalid type: map, expected a sequence",
+            ),
+            (
+                r#"{"limits":[{"rate":{}}]}"#,
+                "rate_limit: limits[0].rate: invalid type: map, expected u64",
+            ),
+        ] {
+            assert_eq!(errors(text), [error]);
+        }
     }
 
     #[test]
