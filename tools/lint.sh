@@ -51,7 +51,7 @@ missing_files() {
     local filter file
     for filter in filters/*/Cargo.toml; do
         filter=${filter%/Cargo.toml}
-        for file in src/lib.rs src/config.rs tests/cases.rs cases.toml abi.txt README.md; do
+        for file in src/lib.rs src/config.rs tests/cases.rs cases.toml abi.txt meta.json README.md; do
             [ -e "$filter/$file" ] || echo "$filter/$file is missing"
         done
         grep -q '^\[\[case\]\]' "$filter/cases.toml" || echo "$filter/cases.toml has no case"

@@ -3,6 +3,8 @@
 #
 #   dist/<name>.wasm       without the callbacks that do nothing, for Envoy
 #   dist/kong/<name>.wasm  the same code with them, for Kong, which dies where one is missing
+#   dist/<name>.meta.json, dist/kong/<name>.meta.json
+#                          what Kong reads about it: which configurations it takes, and its labels
 #
 #   dist/toolchain.txt     what built them; another toolchain may well give other bytes
 #
@@ -63,5 +65,7 @@ for filter in "${filters[@]}"; do
         node tools/lean.mjs "dist/kong/$name.wasm" "dist/$name.wasm"
         echo "$made_of $(sha256sum "${outputs[@]}")" >"$stamp"
     fi
+    cp "filters/$filter/meta.json" "dist/$name.meta.json"
+    cp "filters/$filter/meta.json" "dist/kong/$name.meta.json"
     printf '%9s bytes  dist/%s.wasm\n' "$(stat -c %s "dist/$name.wasm")" "$name"
 done

@@ -4,25 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use policy::metric::LABELS;
 use serde_json::{Value, json};
 use testkit::gateway::FilterSetup;
 use testkit::request::TLS_HEADERS;
-
-/// Labels in the names of our metrics, which `stats_tags` turn into Prometheus labels.
-pub const LABELS: [&str; 12] = [
-    "filter",
-    "outcome",
-    "code",
-    "provider",
-    "result",
-    "reason",
-    "dimension",
-    "tenant",
-    "tier",
-    "match",
-    "mode",
-    "by",
-];
 
 /// What never changes while Envoy runs: clusters, the admin endpoint, where listeners are read from.
 #[must_use]

@@ -24,6 +24,8 @@ pub mod path;
 pub mod phases;
 pub mod reply;
 pub mod route;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod secret;
 pub mod time;
 pub mod ttl_cache;

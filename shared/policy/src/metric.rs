@@ -53,6 +53,23 @@ pub struct Sample<M> {
     pub value: u64,
 }
 
+/// Every label that a metric of ours may have, in the order in which a name carries them. Gateways are told these to
+/// make Prometheus labels of them: Envoy in `stats_tags`, Kong in `<filter>.meta.json`.
+pub const LABELS: [&str; 12] = [
+    "filter",
+    "outcome",
+    "code",
+    "provider",
+    "dimension",
+    "tenant",
+    "tier",
+    "match",
+    "mode",
+    "by",
+    "reason",
+    "result",
+];
+
 /// Longest label value that is exported.
 pub const MAX_LABEL: usize = 64;
 

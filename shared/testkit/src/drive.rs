@@ -1,6 +1,7 @@
 //! Runs a policy in this process on a virtual clock: what the crate `host` does in a gateway, in
 //! milliseconds and always the same way.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,7 +12,7 @@ use policy::callout::Callout;
 use policy::effects::is_header_value;
 use policy::guard::Lent;
 use policy::host::Signature;
-use policy::metric::exported_name;
+use policy::metric::{LABELS, exported_name};
 use policy::reply::request_id;
 use policy::{
     Answer, CalloutError, ConfigErrors, Effects, Event, Fact, Guard, Head, HeaderEdit, Host,
@@ -511,7 +512,9 @@ impl<P: Policy> Drive<P> {
                 .or_default() += 1;
         }
         for sample in effects.samples {
-            let name = exported_name(sample.metric.name(), &sample.metric.labels());
+            let labels = sample.metric.labels();
+            assert_known(sample.metric.name(), &labels);
+            let name = exported_name(sample.metric.name(), &labels);
             let value = self.metrics.entry(name).or_default();
             match sample.metric.kind() {
                 Kind::Counter => *value += sample.value,
@@ -803,4 +806,15 @@ fn edit<M>(headers: &mut Vec<(String, Vec<u8>)>, effects: &mut Effects<M>) {
 
 fn lower(name: &[u8]) -> String {
     String::from_utf8_lossy(name).to_ascii_lowercase()
+}
+
+/// Gateways make labels of those that they are told of, and Kong only in this order.
+fn assert_known(name: &str, labels: &[(&str, Cow<'_, str>)]) {
+    let mut known = LABELS.iter();
+    for (label, _) in labels {
+        assert!(
+            known.any(|known| known == label),
+            "{name}: {label} is not in policy::metric::LABELS, or not behind the labels before it"
+        );
+    }
 }

@@ -22,6 +22,7 @@ pub mod fault;
 pub mod gateway;
 pub mod limit_service;
 pub mod list_service;
+pub mod meta;
 pub mod mint;
 pub mod native_crypto;
 pub mod options;
