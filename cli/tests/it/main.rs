@@ -10,5 +10,7 @@
 )]
 
 mod command_line;
+mod gateways;
+mod images;
 mod release;
 mod run;
