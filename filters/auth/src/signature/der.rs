@@ -34,7 +34,7 @@ pub(super) fn unsigned(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Without leading zero bytes.
-pub(super) fn strip_zeros(bytes: &[u8]) -> &[u8] {
+fn strip_zeros(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;
     while let Some((0, tail)) = rest.split_first() {
         rest = tail;
