@@ -135,6 +135,31 @@ audit: ## Known vulnerabilities in what we depend on (needs the advisory databas
 	@tools/setup.sh build lint
 	@cargo deny --locked check advisories
 
+.PHONY: reproducible
+reproducible: ## The same bytes from two clones; PROVENANCE=file: as that release says (10 minutes)
+	@tools/setup.sh build
+	@tools/reproducible.sh $(PROVENANCE)
+
+.PHONY: release-build release-sbom release-sign release-verify release-package release-push release-pull release-promote
+# What each reads from the environment: tools/release.sh.
+release-build:
+	@rm -rf dist
+	@$(MAKE) --no-print-directory wasm
+release-sbom:
+	@tools/setup.sh build sbom
+	@tools/release.sh sbom
+release-sign release-verify release-package release-promote: release-%:
+	@tools/setup.sh build
+	@tools/release.sh $*
+release-push release-pull: release-%:
+	@tools/setup.sh build images
+	@tools/release.sh $*
+
+.PHONY: release-dry-run
+release-dry-run: ## From a clean clone to signed images for production, pulled from a registry (10 minutes)
+	@tools/setup.sh build images sbom
+	@tools/release-dry-run.sh
+
 .PHONY: abi
 abi: ## Write down what each filter, and the template, exports and imports
 	@tools/setup.sh build test
@@ -152,4 +177,4 @@ fmt: ## Format all sources
 
 .PHONY: clean
 clean: ## Remove what was built; tools stay in the cache
-	@rm -rf target dist coverage .tools
+	@rm -rf target dist release coverage .tools
