@@ -83,6 +83,7 @@ parity: ## In what this process, Envoy and Kong differ, over all cases
 .PHONY: test-new
 test-new: ## A filter fresh from the template, through all its tests
 	@$(TEST_SETUP)
+	@tools/wasm.sh edge-headers
 	@tools/test.sh new
 
 .PHONY: accuracy

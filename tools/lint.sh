@@ -70,11 +70,20 @@ gateway_clippy() {
     cargo clippy --locked --profile ci --target wasm32-wasip1 --lib "${packages[@]}" -- -D warnings
 }
 
+# What workflows call has to be a target that runs on any machine.
+workflow_targets() {
+    local target
+    grep -ohE 'run: make [a-z-]+' .github/workflows/*.yml | sed 's/.* //' | sort -u | while read -r target; do
+        make --dry-run --no-print-directory "$target" >/dev/null 2>&1 || echo "make $target"
+    done
+}
+
 part "format" format
 part "names" absent "names that say nothing" banned_names
 part "borders" absent "the Proxy-Wasm ABI outside of shared/host" raw_abi
 part "paths" absent "paths of one machine" machine_paths
 part "filters" absent "filters lack what they need" missing_files
+part "workflows" absent "workflows call targets that are not there" workflow_targets
 part "shell" shellcheck -x tools/*.sh .ci/run
 part "clippy" cargo clippy --locked --profile ci --workspace --all-targets -- -D warnings
 part "clippy of what runs in a gateway" gateway_clippy

@@ -69,7 +69,9 @@ check "makes $filter" tools/new.sh "$filter"
 after=$(find . -path ./filters/$filter -prune -o -type f ! -name Cargo.lock -print0 | sort -z | xargs -0 sha256sum | sha256sum)
 check "edits nothing else" [ "$before" = "$after" ]
 check "is formatted" cargo fmt --check --package "$filter"
-check "builds" tools/wasm.sh "$filter"
+# And one that is built in the other folder: the same bytes (S1; all of them with `make reproducible`).
+check "builds" tools/wasm.sh "$filter" edge-headers
+check "builds the same bytes as in another folder" cmp "$OLDPWD/dist/edge_headers.wasm" dist/edge_headers.wasm
 check "exports what its list says" node tools/abi.mjs check
 check "passes its own tests" nextest --package "$filter" -E "package($filter)"
 check "passes its cases in Envoy" nextest --package "$filter" -E "package(envoy-test) & test(/^$artifact::/)"

@@ -9,7 +9,8 @@
 #   KEY          the file with the signing key, or KEY_ENV: the name of the variable that holds it
 #   TICKET       where an approval was decided
 #   SOURCE, BUILDER  where the sources are and who builds, as URIs, for the provenance
-#   REGISTRY     where images go: ghcr.io/owner/portcullis; TLS=false for a registry without
+#   REGISTRY     where images go: ghcr.io/owner/portcullis; TLS=false for a registry without;
+#                REGISTRY_USER and REGISTRY_PASSWORD, if it wants to know who
 #
 #   release/sbom, release/signed, release/provenance.json, release/oci, release/pulled
 set -euo pipefail
@@ -84,16 +85,26 @@ copy() {
     skopeo --insecure-policy copy --quiet --preserve-digests --src-tls-verify="$TLS" --dest-tls-verify="$TLS" "$1" "$2"
 }
 
+# What a registry takes is lower case.
+registry() {
+    : "${REGISTRY:?where images are: ghcr.io/owner/portcullis}"
+    REGISTRY=${REGISTRY,,}
+    if [ -n "${REGISTRY_USER:-}" ]; then
+        skopeo login --tls-verify="$TLS" --username "$REGISTRY_USER" --password-stdin "${REGISTRY%%/*}" <<<"${REGISTRY_PASSWORD:?}"
+    fi
+}
+
 images() {
     printf '%s\n' "$(tag)" "$(tag)-artifact" "$(tag)-kong" "$(tag)-attestations"
 }
 
 push() {
     local layout tag
+    registry
     for layout in release/oci/*/; do
         layout=${layout%/}
         for tag in $(images); do
-            copy "oci:$layout:$tag" "docker://${REGISTRY:?}/$(basename "$layout"):$tag"
+            copy "oci:$layout:$tag" "docker://$REGISTRY/$(basename "$layout"):$tag"
         done
         say "pushed $REGISTRY/$(basename "$layout"):$(tag), and its variants"
     done
@@ -102,6 +113,7 @@ push() {
 # Into release/signed, if all of it is trusted: what is there is what was in the images.
 pull() {
     local filter tag manifest
+    registry
     rm -rf release
     mkdir -p release/pulled
     for manifest in filters/*/Cargo.toml; do
@@ -109,7 +121,7 @@ pull() {
         filter=$(basename "$(dirname "$manifest")")
         filter=${filter//-/_}
         for tag in $(images); do
-            copy "docker://${REGISTRY:?}/$filter:$tag" "oci:release/pulled/$filter:$tag"
+            copy "docker://$REGISTRY/$filter:$tag" "oci:release/pulled/$filter:$tag"
         done
     done
     portcullis verify release/pulled/*/ --policy "$POLICY" --environment "$ENVIRONMENT" --with-provenance --extract release/signed

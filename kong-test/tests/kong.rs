@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+mod shipped;
 mod watch;
 
 use std::process::ExitCode;
@@ -26,6 +27,14 @@ fn main() -> ExitCode {
             test(found(source)?).map_err(Failed::from)
         }));
     }
+    let shipped = source.clone();
+    let installed = !matches!(source, Ok(Source::Docker));
+    trials.push(
+        Trial::test("shipped::the_shipped_kong_is_an_edge", move || {
+            shipped::the_shipped_kong_is_an_edge(found(shipped)?).map_err(Failed::from)
+        })
+        .with_ignored_flag(!installed),
+    );
     if let Err(Missing::Absent(why)) = &source {
         eprintln!(
             "\n**** THERE IS NO KONG: ITS {} CASES ARE SKIPPED ****\n{why}\n",
