@@ -10,7 +10,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use envoy_test::artifacts;
 use serde_json::Value;
 use testkit::http_server::Server;
-use testkit::{Request, World};
+use testkit::{Exchange, Request, World};
 
 /// Never to be found in a log.
 const CANARY: &str = "canary-4711-canary";
@@ -132,15 +132,11 @@ impl Shipped {
     }
 
     fn await_listener(&mut self) -> u16 {
-        let admin = self.folder.path().join("admin");
+        let at = self.folder.path().join("admin");
         let mut found = 0;
         self.until("its listener", |_| {
             let port = || {
-                let at: SocketAddr = fs::read_to_string(&admin).ok()?.trim().parse().ok()?;
-                let mut connection = testkit::http_client::Connection::open(at, None).ok()?;
-                let answer = connection
-                    .exchange(&Request::get("/listeners?format=json"))
-                    .ok()?;
+                let answer = admin(&at, "/listeners?format=json")?;
                 let all: Value = serde_json::from_slice(&answer.body).ok()?;
                 let socket = &all["listener_statuses"][0]["local_address"]["socket_address"];
                 u16::try_from(socket["port_value"].as_u64()?).ok()
@@ -149,6 +145,10 @@ impl Shipped {
             found != 0
         });
         found
+    }
+
+    fn admin(&self, path: &str) -> Option<Exchange> {
+        admin(&self.folder.path().join("admin"), path)
     }
 
     fn until(&self, what: &str, mut fits: impl FnMut(&Self) -> bool) {
@@ -193,6 +193,46 @@ impl Shipped {
             body: body.to_owned(),
         }
     }
+}
+
+/// What Envoy's admin port answers; where that is stands in this file.
+fn admin(at: &Path, path: &str) -> Option<Exchange> {
+    let at: SocketAddr = fs::read_to_string(at).ok()?.trim().parse().ok()?;
+    let mut connection = testkit::http_client::Connection::open(at, None).ok()?;
+    connection.exchange(&Request::get(path)).ok()
+}
+
+/// Every label that a metric may have is one in Prometheus; the tarpit's longest delay of 30 s fits into what Envoy
+/// waits; a filter that trapped is replaced.
+#[test]
+fn the_shipped_envoy_knows_the_filters() {
+    let config = fs::read_to_string(artifacts::workspace().join("ops/envoy/envoy.yaml")).unwrap();
+    let mut tags: Vec<String> = policy::metric::LABELS
+        .iter()
+        .map(|label| format!("- {{ tag_name: {label}, regex: '(\\.{label}=([^.]+))' }}"))
+        .collect();
+    let lines = config.lines().map(str::trim);
+    let mut found: Vec<&str> = lines
+        .filter(|line| line.starts_with("- { tag_name"))
+        .collect();
+    found.sort_unstable();
+    tags.sort_unstable();
+    assert_eq!(found, tags);
+    let (_, idle) = config.split_once("stream_idle_timeout: ").unwrap();
+    let idle: u32 = idle.split_once('s').unwrap().0.parse().unwrap();
+    assert!(idle > 30, "{idle}");
+    for absent in ["request_timeout:", "max_stream_duration:"] {
+        assert!(
+            !config.contains(absent),
+            "{absent} ends what the tarpit holds"
+        );
+    }
+    let filters = config.matches("filters.http.wasm.v3.Wasm").count();
+    assert_eq!(
+        config.matches("failure_policy: FAIL_RELOAD").count(),
+        filters
+    );
+    assert!(filters >= 5);
 }
 
 #[test]
@@ -323,11 +363,24 @@ fn the_shipped_envoy_is_an_edge() {
             .is_some_and(|ja4| ja4.starts_with("t13")),
         "{line}"
     );
+    for line in envoy.read("access.log").lines() {
+        let read = serde_json::from_str::<Value>(line);
+        assert!(read.is_ok_and(|line| line.is_object()), "{line}");
+    }
     for log in ["access.log", "envoy.log"] {
         let text = envoy.read(log);
         assert!(!text.contains(CANARY), "{log} has a credential");
         assert!(!text.is_empty(), "{log} is empty");
     }
+    // Labels in the names of our metrics are labels in Prometheus.
+    let stats = envoy.admin("/stats/prometheus").unwrap();
+    let stats = String::from_utf8_lossy(&stats.body).into_owned();
+    let mut ours = stats.lines().filter(|line| line.contains("portcullis_"));
+    assert!(
+        ours.any(|line| line.contains("outcome=\"denied\"") && line.contains("filter=\"auth\"")),
+        "{stats}"
+    );
+    assert!(!stats.contains("_outcome_denied"), "{stats}");
     let log = envoy.read("envoy.log");
     let errors: Vec<&str> = log
         .lines()

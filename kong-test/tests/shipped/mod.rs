@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -83,6 +84,10 @@ impl Shipped {
         let output = fs::File::create(path("output")).unwrap();
         let prefix = path("prefix");
         fs::create_dir(&prefix).unwrap();
+        // What other tests' Kongs have compiled.
+        let compiled = workspace::root().join(".tools/kong-cache");
+        fs::create_dir_all(&compiled).unwrap();
+        symlink(compiled, path("prefix/.wasmtime_cache")).unwrap();
         let child = Command::new(kong)
             .args(["start", "--conf", &path("kong.conf"), "--prefix", &prefix])
             // What belongs to this machine, not to what is shipped.
