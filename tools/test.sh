@@ -120,8 +120,9 @@ for suite in "$@"; do
         wasm) suite wasm '^test result: ' wasm ;;
         abi) suite abi '^abi: ' node tools/abi.mjs check ;;
         gateways)
+            # Most of a case's time is waiting, for its gateway and for what the case waits for.
             for gateway in $(gateways); do
-                suite "$gateway" "$summary" nextest -E "package($gateway)"
+                suite "$gateway" "$summary" nextest --test-threads "$(($(nproc) * 2))" -E "package($gateway)"
             done
             ;;
         kong) suite kong '^test result: ' kong ;;
