@@ -41,6 +41,14 @@ impl Gateway {
         }
     }
 
+    /// The property that says what the upstream is sent as path, where an edit of `:path` changes nothing.
+    pub const fn path_sent_on(self) -> Option<&'static str> {
+        match self {
+            Self::Envoy => None,
+            Self::Kong => Some("ngx\0upstream_uri"),
+        }
+    }
+
     /// Whether a request header can be removed. Kong only marks it, and nginx sends it on all the
     /// same; all that works there is another value. Of a header that occurs more than once, Kong
     /// changes the first only.

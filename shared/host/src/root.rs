@@ -194,6 +194,20 @@ impl<P: Policy> Root<P> {
         self.effects.set(effects);
     }
 
+    /// Gives the path that the upstream is sent this one's query. Its other part is the gateway's: routes and
+    /// services may have changed it.
+    fn send_on(&self, path: &str) -> Result<(), Status> {
+        const NOT_FOUND: Status = Status(1);
+        let property = self.gateway().path_sent_on().ok_or(NOT_FOUND)?;
+        let mut sent = abi::property(property)?.ok_or(NOT_FOUND)?;
+        sent.truncate(sent.iter().position(|b| *b == b'?').unwrap_or(sent.len()));
+        if let Some((_, query)) = path.split_once('?') {
+            sent.push(b'?');
+            sent.extend_from_slice(query.as_bytes());
+        }
+        abi::set_property(property, &sent)
+    }
+
     /// Carries effects out. Header edits go to `headers`; without one they are dropped.
     pub fn apply(&self, effects: &mut Effects<P::Metric>, headers: Option<Map>) {
         if let Some(map) = headers
@@ -202,6 +216,11 @@ impl<P: Policy> Root<P> {
             let removes = map == Map::Response || self.gateway().removes_headers();
             for edit in effects.headers.drain(..) {
                 let result = match &edit {
+                    HeaderEdit::Set(name, value)
+                        if name == ":path" && self.gateway().path_sent_on().is_some() =>
+                    {
+                        self.send_on(value)
+                    }
                     HeaderEdit::Set(name, value) => abi::replace_header(map, name, value),
                     HeaderEdit::Remove(name) if removes => abi::remove_header(map, name),
                     HeaderEdit::Remove(name) => abi::replace_header(map, name, ""),

@@ -209,6 +209,9 @@ impl StrictKong {
         let (method, path) = (flight.request.method.clone(), flight.request.path.clone());
         let body = flight.request.body.clone();
         let stream = self.instance()?.kong().streams.get(&context);
+        let path = stream
+            .and_then(|stream| stream.sent_on.clone())
+            .unwrap_or(path);
         let mut headers = stream
             .map(|stream| stream.request.clone())
             .unwrap_or_default();

@@ -137,6 +137,17 @@ pub fn define(linker: &mut Linker<Kong>) -> Result<(), Error> {
     )?;
     linker.func_wrap(
         "env",
+        "proxy_set_property",
+        |mut it: Caller<'_, Kong>, path: i32, path_size: i32, data: i32, size: i32| -> Status {
+            let path = bytes(&mut it, path, path_size)?;
+            let path = String::from_utf8_lossy(&path).into_owned();
+            let value = bytes(&mut it, data, size)?;
+            let set = it.data_mut().set_property(&path, value)?;
+            Ok(if set { OK } else { NOT_FOUND })
+        },
+    )?;
+    linker.func_wrap(
+        "env",
         "proxy_continue_stream",
         |mut it: Caller<'_, Kong>, _: i32| -> Status {
             let kong = it.data_mut();

@@ -79,11 +79,21 @@ pub struct Stream {
     pub request: Pairs,
     pub response: Pairs,
     pub body: Vec<u8>,
+    /// The path that the upstream is sent, if a filter has changed it. An edit of `:path` does not.
+    pub sent_on: Option<Vec<u8>>,
     pub reply: Option<LocalReply>,
     /// The response has begun.
     pub responding: bool,
     /// Its callouts that have not ended.
     pub callouts: BTreeSet<u32>,
+}
+
+impl Stream {
+    /// The path as the client sent it.
+    fn path(&self) -> Option<Vec<u8>> {
+        let path = self.request.iter().find(|(name, _)| name == b":path");
+        path.map(|(_, path)| path.clone())
+    }
 }
 
 /// What a filter answered by itself.
@@ -264,15 +274,30 @@ impl Kong {
                 .stream()
                 .and_then(|stream| stream.peer)
                 .map(|peer| peer.to_string().into_bytes()),
-            ["ngx", "request_uri"] => self.stream().and_then(|stream| {
-                let path = stream.request.iter().find(|(name, _)| name == b":path");
-                path.map(|(_, path)| path.clone())
-            }),
+            ["ngx", "request_uri"] => self.stream().and_then(|stream| stream.path()),
+            ["ngx", "upstream_uri"] => self
+                .stream()
+                .and_then(|stream| stream.sent_on.clone().or_else(|| stream.path())),
             ["ngx", "pid"] => Some(b"4711".to_vec()),
             ["kong", "route_name"] => Some(b"rt-everything".to_vec()),
             ["kong", "service_name"] => Some(b"everything".to_vec()),
             _ => None,
         })
+    }
+
+    /// Sets a property, and says whether there is such a one that can be set.
+    pub fn set_property(&mut self, path: &str, value: Vec<u8>) -> Result<bool, wasmi::Error> {
+        let Some(stream) = self.stream() else {
+            return Err(self.break_rule(
+                Rule::Property,
+                format_args!("{} set outside a request", path.replace('\0', ".")),
+            ));
+        };
+        if path != "ngx\0upstream_uri" {
+            return Ok(false);
+        }
+        stream.sent_on = Some(value);
+        Ok(true)
     }
 
     /// Whether a callout may be made now. At the end of one, only in the name of a request: out of a root
