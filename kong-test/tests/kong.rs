@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+mod long_list;
 mod shipped;
 mod watch;
 
@@ -21,9 +22,13 @@ fn main() -> ExitCode {
         let source = found(for_cases.clone())?;
         Ok(KongGateway::new(source, case.workers.unwrap_or(1)))
     });
-    for (name, test) in watch::TESTS {
+    let further = watch::TESTS.into_iter().chain([(
+        "long_list::ten_pages_come_whole",
+        long_list::ten_pages_come_whole as watch::Test,
+    )]);
+    for (name, test) in further {
         let source = source.clone();
-        trials.push(Trial::test(format!("watch::{name}"), move || {
+        trials.push(Trial::test(name, move || {
             test(found(source)?).map_err(Failed::from)
         }));
     }

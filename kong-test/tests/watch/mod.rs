@@ -4,15 +4,15 @@ use kong_test::{KongGateway, Source};
 use testkit::gateway::{FilterSetup, Gateway};
 use testkit::{Request, World};
 
-type Test = fn(Source) -> Result<(), String>;
+pub type Test = fn(Source) -> Result<(), String>;
 
 pub const TESTS: [(&str, Test); 2] = [
     (
-        "a_worker_that_crashes_is_seen",
+        "watch::a_worker_that_crashes_is_seen",
         a_worker_that_crashes_is_seen,
     ),
     (
-        "a_refused_configuration_is_told_from_a_taken_one",
+        "watch::a_refused_configuration_is_told_from_a_taken_one",
         a_refused_configuration_is_told_from_a_taken_one,
     ),
 ];

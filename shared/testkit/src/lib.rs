@@ -37,6 +37,7 @@ pub mod http_client;
 #[cfg(feature = "gateway")]
 pub mod http_server;
 #[cfg(feature = "gateway")]
+pub mod long_list;
 pub mod loopback;
 #[cfg(feature = "strict")]
 pub mod strict;
