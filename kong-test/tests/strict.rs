@@ -4,14 +4,14 @@
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
-use testkit::cases::gateway_trials;
+use testkit::cases::all_trials;
 use testkit::gateway::HostName;
 use testkit::strict::StrictKong;
 use testkit::workspace;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials = gateway_trials(HostName::Kong, |_| {
+    let trials = all_trials(HostName::Kong, |_| {
         Ok(StrictKong::new(&workspace::root().join("dist/kong")))
     });
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -522,5 +522,5 @@ fn client_address(cx: &Cx<'_, Auth>) -> Result<std::net::IpAddr, Fault> {
     Ok(client_ip(peer, cx.request, &cx.config.trusted_proxies))
 }
 
-#[cfg(all(target_arch = "wasm32", target_os = "wasi"))]
+#[cfg(all(target_arch = "wasm32", target_os = "wasi", feature = "module"))]
 host::main!(Auth, callouts, tick);

@@ -130,5 +130,5 @@ fn missing<'a>(cx: &Cx<'a, EdgeHeaders>) -> Option<Missing<'a>> {
     required::find(&cx.config.required, &path, cx.request, cx.host)
 }
 
-#[cfg(all(target_arch = "wasm32", target_os = "wasi"))]
+#[cfg(all(target_arch = "wasm32", target_os = "wasi", feature = "module"))]
 host::main!(EdgeHeaders, response);

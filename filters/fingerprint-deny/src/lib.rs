@@ -214,5 +214,5 @@ impl Fingerprints {
     }
 }
 
-#[cfg(all(target_arch = "wasm32", target_os = "wasi"))]
+#[cfg(all(target_arch = "wasm32", target_os = "wasi", feature = "module"))]
 host::main!(FingerprintDeny, callouts, tick, response);

@@ -300,6 +300,14 @@ pub struct Config {
     pub(crate) has_tiers: bool,
 }
 
+impl Config {
+    /// Whether any limit counts by a value of the body.
+    pub(crate) fn reads_body(&self) -> bool {
+        let by_body = |space: &Space| matches!(space.source, Source::Body { .. });
+        self.spaces.iter().any(by_body)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Proxy {
     pub upstream: Upstream,

@@ -121,6 +121,10 @@ impl Policy for RateLimit {
         verdict
     }
 
+    fn reads_body(config: &Config) -> bool {
+        config.reads_body()
+    }
+
     fn watches_response(&self) -> bool {
         self.watches.is_some()
     }
@@ -392,5 +396,5 @@ fn whose(limit: &RuleLimit, cx: &Cx<'_, RateLimit>) -> Whose {
     }
 }
 
-#[cfg(all(target_arch = "wasm32", target_os = "wasi"))]
+#[cfg(all(target_arch = "wasm32", target_os = "wasi", feature = "module"))]
 host::main!(RateLimit, callouts, tick, request_body, response_status);

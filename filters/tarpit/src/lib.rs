@@ -140,5 +140,5 @@ fn find(cx: &Cx<'_, Tarpit>) -> Result<Option<(Match, std::net::IpAddr)>, Fault>
     Ok(found.map(|entry| (entry, client.address)))
 }
 
-#[cfg(all(target_arch = "wasm32", target_os = "wasi"))]
+#[cfg(all(target_arch = "wasm32", target_os = "wasi", feature = "module"))]
 host::main!(Tarpit, callouts, tick);

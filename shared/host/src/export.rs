@@ -13,13 +13,13 @@ pub fn allocate(size: usize) -> *mut u8 {
     bytes.as_mut_ptr()
 }
 
-/// Makes a filter of a policy: exports the ABI's callbacks.
+/// Makes a filter of a policy or a chain: exports the ABI's callbacks.
 ///
 /// ```ignore
 /// host::main!(Auth, callouts, tick);
 /// ```
 ///
-/// The words after the policy are its [`Policy::PHASES`](policy::Policy::PHASES): `callouts`,
+/// The words after the policy or chain are its [`Filter::PHASES`](policy::Filter::PHASES): `callouts`,
 /// `tick`, `request_body`, `response`, `response_status`. A list that differs from `PHASES` does not compile.
 ///
 /// Callbacks that the policy does not need do nothing, and are there for Kong alone, which calls
@@ -31,10 +31,10 @@ macro_rules! main {
     ($policy:ty $(, $phase:ident)* $(,)?) => {
         const _: () = {
             const LISTED: $crate::Phases = $crate::Phases::NONE$(.with($crate::main!(@set $phase)))*;
-            const NEEDED: $crate::Phases = <$policy as ::policy::Policy>::PHASES;
+            const NEEDED: $crate::Phases = <$policy as ::policy::Filter>::PHASES;
             assert!(
                 LISTED.has(NEEDED) && NEEDED.has(LISTED),
-                "host::main! must list exactly the phases of Policy::PHASES"
+                "host::main! must list exactly the filter's phases"
             );
         };
 
@@ -104,7 +104,7 @@ macro_rules! main {
 
         #[unsafe(no_mangle)]
         pub extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: bool) -> u32 {
-            if <$policy as ::policy::Policy>::PHASES.has($crate::Phases::REQUEST_BODY) {
+            if <$policy as ::policy::Filter>::PHASES.has($crate::Phases::REQUEST_BODY) {
                 VM.with(|vm| vm.on_request_body(context, size, end_of_stream))
             } else {
                 0
@@ -113,7 +113,7 @@ macro_rules! main {
 
         #[unsafe(no_mangle)]
         pub extern "C" fn proxy_on_response_headers(context: u32, _: usize, _: bool) -> u32 {
-            let phases = <$policy as ::policy::Policy>::PHASES;
+            let phases = <$policy as ::policy::Filter>::PHASES;
             if phases.has($crate::Phases::RESPONSE) || phases.has($crate::Phases::RESPONSE_STATUS) {
                 VM.with(|vm| vm.on_response_headers(context))
             } else {

@@ -69,6 +69,12 @@ impl Gateway {
         }
     }
 
+    /// What the callback of request headers returns to hold the headers while the body may come, which is
+    /// kept until somebody asks for it. No more of it than the gateway buffers.
+    pub const fn hold_headers(self) -> u32 {
+        1
+    }
+
     /// What the callback of request headers returns to see the body before the request goes on. Kong
     /// reads the body only once the headers of all filters are through, and still before the upstream.
     pub const fn await_body(self) -> u32 {

@@ -8,7 +8,7 @@ use policy::callout::Callout;
 use policy::effects::HeaderEdit;
 use policy::head::to_wire;
 use policy::{
-    Answer, CalloutError, Effects, Keeper, KeeperCx, Level, Loaded, Metric, Phases, Policy, Time,
+    Answer, CalloutError, Effects, Filter, KeeperCx, Level, Metric, Phases, Time,
 };
 
 use crate::abi::{self, Buffer, Map, Status};
@@ -22,20 +22,20 @@ const MIN_TICK: Duration = Duration::from_millis(10);
 /// Sums are shown again this often where another worker's may be out of date.
 const SUMS_EVERY: Duration = Duration::from_secs(1);
 
-pub struct Root<P: Policy> {
+pub struct Root<F: Filter> {
     pub id: u32,
     gateway: Cell<Option<Gateway>>,
-    pub config: Loaded<P::Config>,
-    pub keeper: RefCell<P::Keeper>,
+    pub config: F::Config,
+    pub keeper: RefCell<F::Keeper>,
     pub timer: RefCell<Timer>,
-    meters: RefCell<Meters<P::Metric>>,
+    meters: RefCell<Meters<F::Metric>>,
     /// When the sums were shown last.
     shown: Cell<Time>,
     /// Spare sink, so that a request needs no new one.
-    effects: Cell<Effects<P::Metric>>,
+    effects: Cell<Effects<F::Metric>>,
 }
 
-impl<P: Policy> Drop for Root<P> {
+impl<F: Filter> Drop for Root<F> {
     fn drop(&mut self) {
         if let Ok(mut meters) = self.meters.try_borrow_mut() {
             meters.take_back(self.gateway.get());
@@ -50,34 +50,34 @@ pub struct Started {
     pub token: Result<u32, Status>,
 }
 
-impl<P: Policy> Root<P> {
+impl<F: Filter> Root<F> {
     /// Loads the configuration that the gateway holds for this root; logs every error in it.
     pub fn configure(id: u32, size: usize) -> Option<Self> {
         let Ok(text) = abi::buffer(Buffer::PluginConfiguration, size) else {
             meters::log(
                 Level::Error,
-                &format!("{}: the configuration cannot be read", P::NAME),
+                &format!("{}: the configuration cannot be read", F::NAME),
             );
             return None;
         };
-        let config = match Loaded::<P::Config>::parse(&text) {
+        let config = match F::load(&text) {
             Ok(config) => config,
             Err(errors) => {
-                for line in errors.lines(P::NAME) {
+                for line in errors.lines(F::NAME) {
                     meters::log(Level::Error, &line);
                 }
                 return None;
             }
         };
-        let keeper = P::Keeper::new(&config.policy, now());
-        if P::PHASES.has(Phases::TICK)
-            && let Some(every) = P::Keeper::tick_every(&config.policy)
+        let keeper = F::keeper(&config, now());
+        if F::PHASES.has(Phases::TICK)
+            && let Some(every) = F::tick_every(&config)
         {
             let millis = u32::try_from(every.max(MIN_TICK).as_millis()).unwrap_or(u32::MAX);
             if abi::set_tick_period(millis).is_err() {
                 meters::log(
                     Level::Error,
-                    &format!("{}: the gateway gives no ticks", P::NAME),
+                    &format!("{}: the gateway gives no ticks", F::NAME),
                 );
                 return None;
             }
@@ -107,17 +107,17 @@ impl<P: Policy> Root<P> {
     /// Lets the keeper work and starts the callouts that it asks for.
     pub fn tick(&self) -> Vec<Started> {
         self.show_sums();
-        self.with_keeper(|keeper, cx| keeper.on_tick(cx))
+        self.with_keeper(F::on_tick)
     }
 
     /// Hands the keeper the end of one of its callouts.
     pub fn answer(&self, tag: u32, answer: Result<Answer<'_>, CalloutError>) -> Vec<Started> {
-        self.with_keeper(|keeper, cx| keeper.on_answer(tag, answer, cx))
+        self.with_keeper(|keeper, cx| F::on_answer(keeper, tag, answer, cx))
     }
 
     fn show_sums(&self) {
         let gateway = self.gateway.get();
-        if !<P::Metric as Metric>::SUMS || gateway.is_none_or(Gateway::moves_gauges) {
+        if !<F::Metric as Metric>::SUMS || gateway.is_none_or(Gateway::moves_gauges) {
             return;
         }
         let now = now();
@@ -131,13 +131,13 @@ impl<P: Policy> Root<P> {
 
     fn with_keeper(
         &self,
-        work: impl FnOnce(&mut P::Keeper, &mut KeeperCx<'_, P::Config, P::Metric>),
+        work: impl FnOnce(&mut F::Keeper, &mut KeeperCx<'_, F::Config, F::Metric>),
     ) -> Vec<Started> {
         let mut effects = self.borrow_effects();
         let mut calls = Vec::new();
         if let Ok(mut keeper) = self.keeper.try_borrow_mut() {
             let mut cx = KeeperCx {
-                config: &self.config.policy,
+                config: &self.config,
                 now: now(),
                 effects: &mut effects,
                 calls: &mut calls,
@@ -185,11 +185,11 @@ impl<P: Policy> Root<P> {
         abi::http_call(target, &headers, b"", TIMEOUT_MILLIS).ok()
     }
 
-    pub fn borrow_effects(&self) -> Effects<P::Metric> {
+    pub fn borrow_effects(&self) -> Effects<F::Metric> {
         self.effects.take()
     }
 
-    pub fn return_effects(&self, mut effects: Effects<P::Metric>) {
+    pub fn return_effects(&self, mut effects: Effects<F::Metric>) {
         effects.clear();
         self.effects.set(effects);
     }
@@ -209,7 +209,7 @@ impl<P: Policy> Root<P> {
     }
 
     /// Carries effects out. Header edits go to `headers`; without one they are dropped.
-    pub fn apply(&self, effects: &mut Effects<P::Metric>, headers: Option<Map>) {
+    pub fn apply(&self, effects: &mut Effects<F::Metric>, headers: Option<Map>) {
         if let Some(map) = headers
             && !effects.headers.is_empty()
         {
@@ -228,14 +228,14 @@ impl<P: Policy> Root<P> {
                 if result.is_err() {
                     meters::log(
                         Level::Warn,
-                        &format!("{}: a header edit was refused", P::NAME),
+                        &format!("{}: a header edit was refused", F::NAME),
                     );
                 }
             }
         }
         if let Ok(mut meters) = self.meters.try_borrow_mut() {
-            for outcome in effects.outcomes.drain(..) {
-                meters.outcome(P::NAME, outcome);
+            for (filter, outcome) in effects.outcomes.drain(..) {
+                meters.outcome(filter, outcome);
             }
             for sample in effects.samples.drain(..) {
                 meters.sample(sample, self.gateway.get());

@@ -7,7 +7,7 @@ use policy::effects::{HeaderEdit, is_header_value};
 use policy::guard::Lent;
 use policy::head::to_wire;
 use policy::reply::request_id;
-use policy::{CalloutError, Event, Guard, Head, Level, Phases, Policy, Reply, Time, Verdict};
+use policy::{CalloutError, Event, Filter, Head, Level, Phases, Reply, Time, Verdict};
 
 use crate::abi::{self, Buffer, Map};
 use crate::answer::Ended;
@@ -21,11 +21,13 @@ use crate::timer::Wait;
 /// refused ends here.
 const MAX_EVENTS: usize = 8;
 
-pub struct Stream<P: Policy> {
+pub struct Stream<F: Filter> {
     id: u32,
-    root: Rc<Root<P>>,
-    guard: Guard<P>,
+    root: Rc<Root<F>>,
+    state: F::Request,
     request: Head,
+    /// How much of the body is here, as far as the filter was told.
+    body: Body,
     /// When the request was last looked at.
     seen: Time,
     /// An edit of the request was asked for that this gateway cannot make.
@@ -60,6 +62,24 @@ pub enum Waits {
     Answered,
 }
 
+/// How much of a request's body has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Body {
+    size: usize,
+    ended: bool,
+}
+
+impl Body {
+    /// Whether all that is wanted is here.
+    const fn has(self, at_most: usize) -> bool {
+        self.ended || self.size >= at_most
+    }
+
+    fn read(self, at_most: usize) -> Vec<u8> {
+        abi::buffer(Buffer::RequestBody, self.size.min(at_most)).unwrap_or_default()
+    }
+}
+
 /// What the gateway does with the request now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -81,13 +101,14 @@ impl Waits {
     }
 }
 
-impl<P: Policy> Stream<P> {
-    pub fn new(id: u32, root: Rc<Root<P>>) -> Self {
+impl<F: Filter> Stream<F> {
+    pub fn new(id: u32, root: Rc<Root<F>>) -> Self {
         Self {
             id,
             root,
-            guard: Guard::new(id),
+            state: F::request(id),
             request: Head::default(),
+            body: Body::default(),
             seen: Time::EPOCH,
             unmakable: false,
             sent_body: false,
@@ -96,7 +117,12 @@ impl<P: Policy> Stream<P> {
         }
     }
 
-    pub fn root(&self) -> &Rc<Root<P>> {
+    /// Whether the body may still be wanted, when the request goes on.
+    pub fn may_read_body(&self) -> bool {
+        F::PHASES.has(Phases::REQUEST_BODY) && F::may_read_body(&self.state, &self.root.config)
+    }
+
+    pub fn root(&self) -> &Rc<Root<F>> {
         &self.root
     }
 
@@ -105,8 +131,8 @@ impl<P: Policy> Stream<P> {
             Some(head) => {
                 let truncated = head.len() >= self.root.gateway().max_headers_read();
                 self.request = head.with_truncation(truncated);
-                let body_ended = end_of_stream || !self.announces_body();
-                self.proceed(Event::Headers, body_ended)
+                self.body.ended = end_of_stream || !self.announces_body();
+                self.proceed(Event::Headers)
             }
             None => {
                 self.seen = now();
@@ -136,10 +162,14 @@ impl<P: Policy> Stream<P> {
 
     /// The body has grown to `size` bytes.
     pub fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Flow {
+        self.body = Body {
+            size,
+            ended: end_of_stream,
+        };
         match self.waits {
-            Waits::Body { at_most } if size >= at_most || end_of_stream => {
-                let body = abi::buffer(Buffer::RequestBody, size.min(at_most)).unwrap_or_default();
-                self.proceed(Event::Body(&body), end_of_stream)
+            Waits::Body { at_most } if self.body.has(at_most) => {
+                let body = self.body.read(at_most);
+                self.proceed(Event::Body(&body))
             }
             Waits::Passed => Flow::Continue,
             _ => Flow::Stop,
@@ -168,33 +198,33 @@ impl<P: Policy> Stream<P> {
     fn go_on(&mut self, ended: &Ended) -> Flow {
         let answer = ended.answer();
         let Waits::Held { until, .. } = self.waits else {
-            return self.proceed(Event::Answer(answer), false);
+            return self.proceed(Event::Answer(answer));
         };
         match answer {
-            _ if now() >= until => self.proceed(Event::Woke, false),
+            _ if now() >= until => self.proceed(Event::Woke),
             Ok(answer) if answer.status == 200 => {
                 if self.hold_by_callout(until) {
                     return Flow::Stop;
                 }
-                self.proceed(Event::Answer(Err(CalloutError::Refused)), false)
+                self.proceed(Event::Answer(Err(CalloutError::Refused)))
             }
-            Ok(_) => self.proceed(Event::Answer(Err(CalloutError::Refused)), false),
-            Err(error) => self.proceed(Event::Answer(Err(error)), false),
+            Ok(_) => self.proceed(Event::Answer(Err(CalloutError::Refused))),
+            Err(error) => self.proceed(Event::Answer(Err(error))),
         }
     }
 
     pub fn on_woken(&mut self) -> Flow {
-        self.proceed(Event::Woke, false)
+        self.proceed(Event::Woke)
     }
 
     pub fn on_response_headers(&mut self) {
-        if self.waits == Waits::Answered || !self.guard.watches_response() {
-            return;
-        }
-        let response = if P::PHASES.has(Phases::RESPONSE) {
+        let watched = F::watches_response(&self.state, self.waits == Waits::Answered);
+        let response = if watched.has(Phases::RESPONSE) {
             abi::header_map(Map::Response)
                 .ok()
                 .and_then(Head::from_wire)
+        } else if watched == Phases::NONE {
+            None
         } else {
             let status = abi::header(Map::Response, ":status").ok().flatten();
             status.map(|status| [(":status", status)].into_iter().collect())
@@ -203,8 +233,8 @@ impl<P: Policy> Stream<P> {
             return;
         };
         self.seen = now();
-        self.lend(Some(Map::Response), |guard, lent| {
-            guard.on_response(&response, lent);
+        self.lend(Some(Map::Response), |state, lent| {
+            F::on_response(state, &response, lent);
         });
     }
 
@@ -216,17 +246,18 @@ impl<P: Policy> Stream<P> {
             timer.release(self.id, wait);
         }
         if self.waits != Waits::Start {
-            self.lend(None, |guard, lent| guard.on_done(lent));
+            self.lend(None, F::on_done);
         }
     }
 
     /// Runs the policy until it passes, answers or waits.
-    fn proceed(&mut self, first: Event<'_>, body_ended: bool) -> Flow {
+    fn proceed(&mut self, first: Event<'_>) -> Flow {
         let mut event = first;
+        let mut body;
         for _ in 0..MAX_EVENTS {
             self.seen = now();
-            let verdict = self.lend(Some(Map::Request), |guard, lent| {
-                guard.on_request(event, lent)
+            let verdict = self.lend(Some(Map::Request), |state, lent| {
+                F::on_request(state, event, lent)
             });
             event = match verdict {
                 Some(Verdict::Allow) if self.unmakable => {
@@ -245,7 +276,7 @@ impl<P: Policy> Stream<P> {
                     self.reply(&reply);
                     return Flow::Stop;
                 }
-                Some(Verdict::Call(callout)) if P::PHASES.has(Phases::CALLOUTS) => {
+                Some(Verdict::Call(callout)) if F::PHASES.has(Phases::CALLOUTS) => {
                     if self.call(&callout) {
                         return Flow::Stop;
                     }
@@ -262,19 +293,20 @@ impl<P: Policy> Stream<P> {
                     self.hold(Wait::Awaiting(until));
                     return Flow::Stop;
                 }
-                Some(Verdict::ReadBody { at_most }) if P::PHASES.has(Phases::REQUEST_BODY) => {
-                    if !body_ended {
+                Some(Verdict::ReadBody { at_most }) if F::PHASES.has(Phases::REQUEST_BODY) => {
+                    if !self.body.has(at_most) {
                         self.waits = Waits::Body { at_most };
                         return Flow::Stop;
                     }
-                    Event::Body(&[])
+                    body = self.body.read(at_most);
+                    Event::Body(&body)
                 }
                 Some(_) => Event::Answer(Err(CalloutError::Refused)),
                 None => break,
             };
         }
         // Neither kind of exit is a client's doing.
-        meters::log(Level::Warn, &format!("{}: no verdict", P::NAME));
+        meters::log(Level::Warn, &format!("{}: no verdict", F::NAME));
         self.reply(&Reply::problem(
             503,
             "filter_fault",
@@ -294,7 +326,7 @@ impl<P: Policy> Stream<P> {
     }
 
     fn can_wait(&self) -> bool {
-        P::PHASES.has(Phases::TICK) && self.root.gateway().wakes_others()
+        F::PHASES.has(Phases::TICK) && self.root.gateway().wakes_others()
     }
 
     fn hold(&mut self, wait: Wait) {
@@ -306,11 +338,11 @@ impl<P: Policy> Stream<P> {
 
     /// Lets the time pass with a callout that takes as long, where nothing else holds a request.
     fn hold_by_callout(&mut self, until: Time) -> bool {
-        if !P::PHASES.has(Phases::CALLOUTS) {
+        if !F::PHASES.has(Phases::CALLOUTS) {
             return false;
         }
         let rest = until.since(now());
-        let Some(callout) = P::hold(&self.root.config.policy, rest) else {
+        let Some(callout) = F::hold(&self.state, &self.root.config, rest) else {
             return false;
         };
         let Ok(token) = self.root.dispatch(&callout) else {
@@ -339,12 +371,12 @@ impl<P: Policy> Stream<P> {
         }
     }
 
-    /// Runs the guard with everything it needs and carries out what it causes. `None` if the keeper
+    /// Runs the filter with everything it needs and carries out what it causes. `None` if the keeper
     /// is in use, which only a gateway that calls back out of turn could bring about.
     fn lend<R>(
         &mut self,
         headers: Option<Map>,
-        work: impl FnOnce(&mut Guard<P>, Lent<'_, P>) -> R,
+        work: impl FnOnce(&mut F::Request, Lent<'_, F>) -> R,
     ) -> Option<R> {
         let mut effects = self.root.borrow_effects();
         let result = self.root.keeper.try_borrow_mut().ok().map(|mut keeper| {
@@ -356,7 +388,7 @@ impl<P: Policy> Stream<P> {
                 host: &Facts(self.root.gateway()),
                 effects: &mut effects,
             };
-            work(&mut self.guard, lent)
+            work(&mut self.state, lent)
         });
         if headers == Some(Map::Request) && !effects.headers.is_empty() {
             self.unmakable |= !self.can_make(&effects.headers);
@@ -376,7 +408,8 @@ impl<P: Policy> Stream<P> {
 
     fn reply(&mut self, reply: &Reply) {
         self.waits = Waits::Answered;
-        let id = request_id(self.request.first("x-request-id"), self.seen, self.id);
+        let head = F::head(&self.state, &self.request);
+        let id = request_id(head.first("x-request-id"), self.seen, self.id);
         let (media_type, body) = reply.body(&id);
         let mut pairs: Vec<(&[u8], &[u8])> = vec![
             (b"content-type", media_type.as_bytes()),
@@ -390,7 +423,7 @@ impl<P: Policy> Stream<P> {
         }
         let headers = to_wire(&pairs).unwrap_or_default();
         if abi::send_local_response(reply.status, reply.code, &headers, &body).is_err() {
-            meters::log(Level::Warn, &format!("{}: a reply was refused", P::NAME));
+            meters::log(Level::Warn, &format!("{}: a reply was refused", F::NAME));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
-use policy::{CalloutError, Level, Phases, Policy};
+use policy::{CalloutError, Filter, Level, Phases};
 
 use crate::abi;
 use crate::answer::Ended;
@@ -43,11 +43,11 @@ impl std::hash::Hasher for NumberHasher {
 
 /// The state behind the exported callbacks. A callback that the gateway makes out of turn, for a
 /// context it never created or while another one runs, is answered harmlessly, never with a trap.
-pub struct Vm<P: Policy>(RefCell<State<P>>);
+pub struct Vm<F: Filter>(RefCell<State<F>>);
 
-struct State<P: Policy> {
-    roots: Numbered<Rc<Root<P>>>,
-    streams: Numbered<Stream<P>>,
+struct State<F: Filter> {
+    roots: Numbered<Rc<Root<F>>>,
+    streams: Numbered<Stream<F>>,
     callouts: Numbered<Caller>,
 }
 
@@ -61,13 +61,13 @@ enum Caller {
     },
 }
 
-impl<P: Policy> Default for Vm<P> {
+impl<F: Filter> Default for Vm<F> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<P: Policy> Vm<P> {
+impl<F: Filter> Vm<F> {
     #[must_use]
     pub const fn new() -> Self {
         const fn numbered<T>() -> Numbered<T> {
@@ -80,7 +80,7 @@ impl<P: Policy> Vm<P> {
         }))
     }
 
-    fn with<R>(&self, otherwise: R, work: impl FnOnce(&mut State<P>) -> R) -> R {
+    fn with<R>(&self, otherwise: R, work: impl FnOnce(&mut State<F>) -> R) -> R {
         match self.0.try_borrow_mut() {
             Ok(mut state) => work(&mut state),
             Err(_) => otherwise,
@@ -122,6 +122,7 @@ impl<P: Policy> Vm<P> {
                     let gateway = stream.root().gateway();
                     match stream.waits {
                         Waits::Body { .. } => gateway.await_body(),
+                        _ if stream.may_read_body() => gateway.hold_headers(),
                         _ => gateway.hold_all(),
                     }
                 }
@@ -197,9 +198,9 @@ impl<P: Policy> Vm<P> {
     }
 }
 
-impl<P: Policy> State<P> {
+impl<F: Filter> State<F> {
     /// Runs a callback of a request and looks after what it started.
-    fn run(&mut self, context: u32, callback: impl FnOnce(&mut Stream<P>) -> Flow) -> u32 {
+    fn run(&mut self, context: u32, callback: impl FnOnce(&mut Stream<F>) -> Flow) -> u32 {
         let Some(stream) = self.streams.get_mut(&context) else {
             return CONTINUE;
         };
@@ -231,7 +232,13 @@ impl<P: Policy> State<P> {
         }
         let _ = abi::set_effective_context(context);
         let ended = Ended::read(headers, body_size, max_answer);
-        if self.run(context, |stream| stream.on_answer(ended)) == CONTINUE {
+        let action = self.run(context, |stream| stream.on_answer(ended));
+        // Where the body comes only once the headers are through, they go through.
+        let awaits_body = self.streams.get(&context).is_some_and(|stream| {
+            matches!(stream.waits, Waits::Body { .. })
+                && stream.root().gateway().await_body() == CONTINUE
+        });
+        if action == CONTINUE || awaits_body {
             let _ = abi::continue_request();
         }
     }
@@ -244,7 +251,7 @@ impl<P: Policy> State<P> {
     }
 
     /// Notes the keeper's callouts; one that could not be started ends at once.
-    fn note(&mut self, root: &Rc<Root<P>>, started: Vec<Started>) {
+    fn note(&mut self, root: &Rc<Root<F>>, started: Vec<Started>) {
         for Started {
             tag,
             max_answer,
@@ -265,7 +272,7 @@ impl<P: Policy> State<P> {
                         Level::Warn,
                         &format!(
                             "{}: the gateway refused a callout (status {})",
-                            P::NAME,
+                            F::NAME,
                             status.0
                         ),
                     );
@@ -277,8 +284,8 @@ impl<P: Policy> State<P> {
     }
 
     /// Wakes the requests whose time has come, in the name of each; then `current` is current again.
-    fn wake(&mut self, root: &Rc<Root<P>>, current: u32) {
-        if !P::PHASES.has(Phases::TICK) {
+    fn wake(&mut self, root: &Rc<Root<F>>, current: u32) {
+        if !F::PHASES.has(Phases::TICK) {
             return;
         }
         let mut woke = false;

@@ -70,14 +70,19 @@ pub struct Loaded<C> {
 impl<C: Configure> Loaded<C> {
     /// Parses the JSON text that the gateway passes on. Empty text is an empty object.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigErrors> {
-        let mut problems = Problems::default();
         let bytes = if bytes.trim_ascii().is_empty() {
             b"{}"
         } else {
             bytes
         };
-        let mut value =
+        let value =
             json::parse(bytes).map_err(|e| ConfigErrors::one("", format!("not JSON: {e}")))?;
+        Self::read(value)
+    }
+
+    /// The same of a value that is JSON already.
+    pub fn read(mut value: Value) -> Result<Self, ConfigErrors> {
+        let mut problems = Problems::default();
         let Value::Object(members) = &mut value else {
             return Err(ConfigErrors::one("", "must be a JSON object"));
         };
@@ -309,6 +314,12 @@ impl ConfigErrors {
     #[must_use]
     pub fn one(path: impl Into<String>, problem: impl Into<String>) -> Self {
         Self(vec![(path.into(), problem.into())])
+    }
+
+    /// All of these, if there are any.
+    #[must_use]
+    pub fn all(errors: Vec<(String, String)>) -> Option<Self> {
+        (!errors.is_empty()).then_some(Self(errors))
     }
 
     /// The errors: path and problem.

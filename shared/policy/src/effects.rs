@@ -61,8 +61,8 @@ pub struct Effects<M> {
     /// Edits of the request, or of the response while it is the response's turn.
     pub headers: Vec<HeaderEdit>,
     pub samples: Vec<Sample<M>>,
-    /// What the guard counts, for every policy alike.
-    pub outcomes: Vec<Outcome>,
+    /// What the guard counts, for every policy alike, under the policy's name.
+    pub outcomes: Vec<(&'static str, Outcome)>,
     pub logs: Vec<(Level, String)>,
     /// Requests that [`Await`](crate::Verdict::Await) are to be woken: the keeper has changed.
     pub wake: bool,

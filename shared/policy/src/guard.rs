@@ -4,13 +4,15 @@
 use std::borrow::Cow;
 
 use crate::Policy;
-use crate::config::{GuardConfig, Loaded, OnFault};
+use crate::config::{GuardConfig, OnFault};
 use crate::cx::Cx;
 use crate::effects::{Effects, Level, Outcome};
 use crate::event::Event;
 use crate::fault::Fault;
+use crate::filter::Filter;
 use crate::head::Head;
 use crate::host::Host;
+use crate::phases::Phases;
 use crate::reply::{Reply, request_id};
 use crate::time::Time;
 use crate::verdict::Verdict;
@@ -23,14 +25,14 @@ pub struct Guard<P> {
     decided: bool,
 }
 
-/// What a driver lends to a guard for one event.
-pub struct Lent<'a, P: Policy> {
-    pub config: &'a Loaded<P::Config>,
-    pub keeper: &'a mut P::Keeper,
+/// What a driver lends to a filter for one event.
+pub struct Lent<'a, F: Filter> {
+    pub config: &'a F::Config,
+    pub keeper: &'a mut F::Keeper,
     pub request: &'a Head,
     pub now: Time,
     pub host: &'a dyn Host,
-    pub effects: &'a mut Effects<P::Metric>,
+    pub effects: &'a mut Effects<F::Metric>,
 }
 
 impl<P: Policy> Guard<P> {
@@ -86,10 +88,15 @@ impl<P: Policy> Guard<P> {
         }
     }
 
-    /// Whether the response matters to the policy.
+    /// How much of the response matters to the policy.
     #[must_use]
-    pub fn watches_response(&self) -> bool {
-        self.policy.watches_response()
+    pub fn watches_response(&self) -> Phases {
+        let phases = P::PHASES.only(Phases::RESPONSE.with(Phases::RESPONSE_STATUS));
+        if phases != Phases::NONE && self.policy.watches_response() {
+            phases
+        } else {
+            Phases::NONE
+        }
     }
 
     /// The response is about to leave.
@@ -158,7 +165,7 @@ impl<P: Policy> Guard<P> {
     fn finish(&mut self, outcome: Outcome, effects: &mut Effects<P::Metric>) {
         if !self.decided {
             self.decided = true;
-            effects.outcomes.push(outcome);
+            effects.outcomes.push((P::NAME, outcome));
         }
     }
 }
@@ -190,10 +197,10 @@ fn trace_of(request: &Head) -> impl Iterator<Item = (Cow<'static, str>, String)>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Loaded;
     use crate::callout::{Callout, Upstream};
     use crate::host::{Fact, Signature};
     use crate::metric::NoMetric;
-    use crate::phases::Phases;
     #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -288,7 +295,7 @@ mod tests {
             ("/deny", Outcome::Denied("no")),
             ("/fault", Outcome::Faulted),
         ] {
-            assert_eq!(run(path, "{}", false).1.outcomes, [expected]);
+            assert_eq!(run(path, "{}", false).1.outcomes, [("fickle", expected)]);
         }
     }
 
@@ -305,7 +312,7 @@ mod tests {
     fn shadow_mode_counts_and_lets_pass() {
         let (verdict, effects) = run("/deny", r#"{"shadow":true}"#, false);
         assert_eq!(verdict, Verdict::Allow);
-        assert_eq!(effects.outcomes, [Outcome::Shadowed("no")]);
+        assert_eq!(effects.outcomes, [("fickle", Outcome::Shadowed("no"))]);
         assert!(effects.logs[0].1.contains("would deny code=no"));
     }
 
@@ -313,7 +320,7 @@ mod tests {
     fn shadow_mode_keeps_nobody_waiting() {
         let (verdict, effects) = run("/sleep", r#"{"shadow":true}"#, false);
         assert_eq!(verdict, Verdict::Allow);
-        assert_eq!(effects.outcomes, [Outcome::Shadowed("slept")]);
+        assert_eq!(effects.outcomes, [("fickle", Outcome::Shadowed("slept"))]);
         let (verdict, _) = run("/sleep", "{}", false);
         assert_eq!(verdict, Verdict::SleepUntil(Time::NEVER));
     }

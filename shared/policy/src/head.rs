@@ -3,6 +3,8 @@
 //! Names and values are bytes, for nothing stops a client from sending others. All of them live in
 //! one buffer, so that reading a request is one crossing and two allocations.
 
+use crate::effects::HeaderEdit;
+
 /// Headers in order, duplicates kept. Pseudo-headers (`:method`, `:path`, …) come as headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
@@ -76,6 +78,30 @@ impl Head {
         });
         self.fields = fields;
         self
+    }
+
+    /// Makes an edit. A value that would not fit into 4 GiB is left out.
+    pub fn edit(&mut self, edit: &HeaderEdit) {
+        let (HeaderEdit::Set(name, _) | HeaderEdit::Remove(name)) = edit;
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.retain(|field| !self.slice(field.name).eq_ignore_ascii_case(name.as_bytes()));
+        self.fields = fields;
+        if let HeaderEdit::Set(name, value) = edit {
+            self.push(name.as_bytes(), value.as_bytes());
+        }
+    }
+
+    /// Adds a header. One that would not fit into 4 GiB is left out.
+    fn push(&mut self, name: &[u8], value: &[u8]) {
+        let mut put = |part: &[u8]| -> Option<(u32, u32)> {
+            let at = u32::try_from(self.bytes.len()).ok()?;
+            let len = u32::try_from(part.len()).ok()?;
+            self.bytes.extend_from_slice(part);
+            Some((at, len))
+        };
+        if let (Some(name), Some(value)) = (put(name), put(value)) {
+            self.fields.push(Field { name, value });
+        }
     }
 
     /// Whether the client may have sent more headers than are here.
@@ -178,15 +204,7 @@ impl HeadBuilder {
     /// Adds a header. One that would not fit into 4 GiB is left out.
     #[must_use]
     pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
-        let mut push = |part: &[u8]| -> Option<(u32, u32)> {
-            let at = u32::try_from(self.0.bytes.len()).ok()?;
-            let len = u32::try_from(part.len()).ok()?;
-            self.0.bytes.extend_from_slice(part);
-            Some((at, len))
-        };
-        if let (Some(name), Some(value)) = (push(name.as_ref()), push(value.as_ref())) {
-            self.0.fields.push(Field { name, value });
-        }
+        self.0.push(name.as_ref(), value.as_ref());
         self
     }
 
@@ -285,6 +303,18 @@ mod tests {
         assert_eq!(head.path_and_query(), Some("/a%2f..%2fb"));
         assert_eq!((head.method(), head.first_str("a")), ("GET", Some("1")));
         assert_eq!(head.len(), 3);
+    }
+
+    #[test]
+    fn an_edit_replaces_every_value_or_removes_them() {
+        let mut head: Head = [("X-Tag", "one"), ("a", "1"), ("x-tag", "two")]
+            .into_iter()
+            .collect();
+        head.edit(&HeaderEdit::Set("x-TAG".into(), "three".into()));
+        assert_eq!(head.all("x-tag").collect::<Vec<_>>(), [b"three"]);
+        head.edit(&HeaderEdit::Remove("X-TAG".into()));
+        head.edit(&HeaderEdit::Remove("b".into()));
+        assert_eq!(head.iter().collect::<Vec<_>>(), [(&b"a"[..], &b"1"[..])]);
     }
 
     #[test]

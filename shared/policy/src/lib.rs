@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 pub mod callout;
+pub mod chain;
 pub mod client_ip;
 pub mod config;
 pub mod cx;
@@ -14,6 +15,7 @@ pub mod duration;
 pub mod effects;
 pub mod event;
 pub mod fault;
+pub mod filter;
 pub mod guard;
 pub mod head;
 pub mod host;
@@ -34,11 +36,13 @@ pub mod verdict;
 use std::time::Duration;
 
 pub use callout::{Answer, Callout, CalloutError};
+pub use chain::{Chain, Chained};
 pub use config::{ConfigErrors, Configure, Loaded, Problems};
 pub use cx::Cx;
 pub use effects::{Effects, HeaderEdit, Level, Outcome};
 pub use event::Event;
 pub use fault::Fault;
+pub use filter::Filter;
 pub use guard::Guard;
 pub use head::{Head, HeadBuilder};
 pub use host::{Fact, Host};
@@ -78,6 +82,12 @@ pub trait Policy: Sized + 'static {
     /// sleep that is not over yet goes on with the next one. Needs [`Phases::CALLOUTS`].
     fn hold(_config: &Self::Config, _time: Duration) -> Option<Callout> {
         None
+    }
+
+    /// Whether this configuration makes the policy ask for bodies. Where it does, a chain holds a request
+    /// ahead of it without its body being held back.
+    fn reads_body(_config: &Self::Config) -> bool {
+        Self::PHASES.has(Phases::REQUEST_BODY)
     }
 
     /// Whether the response of this request matters. Asked before anything of the response is read.

@@ -25,6 +25,12 @@ impl Phases {
         Self(self.0 | other.0)
     }
 
+    /// What is in both sets.
+    #[must_use]
+    pub const fn only(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether all of `other` is in this set.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {

@@ -15,8 +15,8 @@ use policy::host::Signature;
 use policy::metric::{LABELS, exported_name};
 use policy::reply::request_id;
 use policy::{
-    Answer, CalloutError, ConfigErrors, Effects, Event, Fact, Guard, Head, HeaderEdit, Host,
-    Keeper, KeeperCx, Kind, Level, Loaded, Metric, Phases, Policy, Reply, Time, Verdict,
+    Answer, CalloutError, ConfigErrors, Effects, Event, Fact, Filter, Head, HeaderEdit, Host,
+    KeeperCx, Kind, Level, Metric, Phases, Reply, Time, Verdict,
 };
 
 use crate::exchange::{Exchange, Seen, Text};
@@ -53,30 +53,30 @@ const KONG_MAX_HEADERS: usize = 100;
 #[must_use]
 pub struct Ticket(u32);
 
-/// A policy, its keeper, its requests, the clock, and the world around.
-pub struct Drive<P: Policy> {
+/// A filter, its keeper, its requests, the clock, and the world around.
+pub struct Drive<F: Filter> {
     flavour: Flavour,
     world: World,
     route: Option<Vec<u8>>,
     now: Time,
-    root: Rc<Root<P>>,
-    streams: BTreeMap<u32, Stream<P>>,
+    root: Rc<Root<F>>,
+    streams: BTreeMap<u32, Stream<F>>,
     done: BTreeMap<u32, Exchange>,
-    due: BTreeMap<(Time, u64), Due<P>>,
+    due: BTreeMap<(Time, u64), Due<F>>,
     sequence: u64,
     next_stream: u32,
     metrics: BTreeMap<String, u64>,
     logs: Vec<(Level, String)>,
 }
 
-struct Root<P: Policy> {
-    config: Loaded<P::Config>,
-    keeper: RefCell<P::Keeper>,
+struct Root<F: Filter> {
+    config: F::Config,
+    keeper: RefCell<F::Keeper>,
 }
 
-struct Stream<P: Policy> {
-    root: Rc<Root<P>>,
-    guard: Guard<P>,
+struct Stream<F: Filter> {
+    root: Rc<Root<F>>,
+    state: F::Request,
     request: Request,
     head: Head,
     /// The headers as the next filter will see them.
@@ -99,9 +99,9 @@ enum Waits {
     Awaiting(u64),
 }
 
-enum Due<P: Policy> {
-    Tick(Weak<Root<P>>, Duration),
-    KeeperAnswer(Rc<Root<P>>, u32, Ended),
+enum Due<F: Filter> {
+    Tick(Weak<Root<F>>, Duration),
+    KeeperAnswer(Rc<Root<F>>, u32, Ended),
     Answer(u32, u64, Ended),
     Woke(u32, u64),
 }
@@ -136,7 +136,7 @@ impl Host for Facts {
     }
 }
 
-impl<P: Policy> Drive<P> {
+impl<F: Filter> Drive<F> {
     /// Loads a configuration (JSON text) as Envoy would.
     ///
     /// # Errors
@@ -154,7 +154,7 @@ impl<P: Policy> Drive<P> {
         config: impl AsRef<[u8]>,
         world: World,
     ) -> Result<Self, ConfigErrors> {
-        let root = Root::<P>::load(config.as_ref(), BEGINNING)?;
+        let root = Root::<F>::load(config.as_ref(), BEGINNING)?;
         let mut drive = Self {
             flavour,
             world,
@@ -243,7 +243,7 @@ impl<P: Policy> Drive<P> {
         };
         let stream = Stream {
             root: Rc::clone(&self.root),
-            guard: Guard::new(id),
+            state: F::request(id),
             request,
             head,
             edited: headers,
@@ -323,7 +323,7 @@ impl<P: Policy> Drive<P> {
     }
 
     /// Looks at the keeper.
-    pub fn with_keeper<R>(&self, look: impl FnOnce(&P::Keeper) -> R) -> R {
+    pub fn with_keeper<R>(&self, look: impl FnOnce(&F::Keeper) -> R) -> R {
         look(&self.root.keeper.borrow())
     }
 
@@ -359,8 +359,8 @@ impl<P: Policy> Drive<P> {
     }
 
     fn schedule_ticks(&mut self) {
-        if P::PHASES.has(Phases::TICK)
-            && let Some(every) = P::Keeper::tick_every(&self.root.config.policy)
+        if F::PHASES.has(Phases::TICK)
+            && let Some(every) = F::tick_every(&self.root.config)
         {
             let every = every.max(MIN_TICK);
             let root = Rc::downgrade(&self.root);
@@ -368,21 +368,21 @@ impl<P: Policy> Drive<P> {
         }
     }
 
-    fn at(&mut self, time: Time, due: Due<P>) {
+    fn at(&mut self, time: Time, due: Due<F>) {
         self.sequence += 1;
         self.due.insert((time, self.sequence), due);
     }
 
-    fn happen(&mut self, due: Due<P>) {
+    fn happen(&mut self, due: Due<F>) {
         match due {
             Due::Tick(root, every) => {
                 let Some(root) = root.upgrade() else { return };
                 self.at(self.now.plus(every), Due::Tick(Rc::downgrade(&root), every));
-                self.keep(&root, |keeper, cx| keeper.on_tick(cx));
+                self.keep(&root, F::on_tick);
             }
             Due::KeeperAnswer(root, tag, ended) => {
                 self.keep(&root, |keeper, cx| {
-                    keeper.on_answer(tag, answer(&ended), cx);
+                    F::on_answer(keeper, tag, answer(&ended), cx);
                     assert!(cx.calls.is_empty(), "a keeper asks from ticks alone");
                 });
             }
@@ -409,13 +409,13 @@ impl<P: Policy> Drive<P> {
     /// Lets the keeper work and carries out what it asks for.
     fn keep(
         &mut self,
-        root: &Rc<Root<P>>,
-        work: impl FnOnce(&mut P::Keeper, &mut KeeperCx<'_, P::Config, P::Metric>),
+        root: &Rc<Root<F>>,
+        work: impl FnOnce(&mut F::Keeper, &mut KeeperCx<'_, F::Config, F::Metric>),
     ) {
         let mut effects = Effects::default();
         let mut calls = Vec::new();
         let mut cx = KeeperCx {
-            config: &root.config.policy,
+            config: &root.config,
             now: self.now,
             effects: &mut effects,
             calls: &mut calls,
@@ -430,14 +430,13 @@ impl<P: Policy> Drive<P> {
                     let mut effects = Effects::default();
                     let mut ignored = Vec::new();
                     let mut cx = KeeperCx {
-                        config: &root.config.policy,
+                        config: &root.config,
                         now: self.now,
                         effects: &mut effects,
                         calls: &mut ignored,
                     };
-                    root.keeper
-                        .borrow_mut()
-                        .on_answer(tag, Err(CalloutError::Refused), &mut cx);
+                    let keeper = &mut root.keeper.borrow_mut();
+                    F::on_answer(keeper, tag, Err(CalloutError::Refused), &mut cx);
                     self.apply(effects);
                 }
             }
@@ -504,11 +503,11 @@ impl<P: Policy> Drive<P> {
     }
 
     /// Counts, logs and wakes.
-    fn apply(&mut self, effects: Effects<P::Metric>) {
-        for outcome in effects.outcomes {
+    fn apply(&mut self, effects: Effects<F::Metric>) {
+        for (filter, outcome) in effects.outcomes {
             *self
                 .metrics
-                .entry(outcome.exported_name(P::NAME))
+                .entry(outcome.exported_name(filter))
                 .or_default() += 1;
         }
         for sample in effects.samples {
@@ -542,7 +541,7 @@ impl<P: Policy> Drive<P> {
         let body = self.streams[&id].request.body.clone();
         let mut event = first;
         for _ in 0..MAX_EVENTS {
-            let verdict = self.lend(id, |guard, lent| guard.on_request(event, lent));
+            let verdict = self.lend(id, |state, lent| F::on_request(state, event, lent));
             event = match verdict {
                 Verdict::Allow if self.streams[&id].unmakable => {
                     let reply = Reply::problem(
@@ -554,7 +553,7 @@ impl<P: Policy> Drive<P> {
                 }
                 Verdict::Allow => return self.pass(id),
                 Verdict::Deny(reply) => return self.reply(id, &reply),
-                Verdict::Call(callout) if P::PHASES.has(Phases::CALLOUTS) => {
+                Verdict::Call(callout) if F::PHASES.has(Phases::CALLOUTS) => {
                     match self.ask(&callout) {
                         Some((at, ended)) => {
                             let wait = self.sequence;
@@ -575,14 +574,14 @@ impl<P: Policy> Drive<P> {
                     self.hold(id, Waits::Awaiting(wait));
                     return self.at(until.max(self.now), Due::Woke(id, wait));
                 }
-                Verdict::ReadBody { at_most } if P::PHASES.has(Phases::REQUEST_BODY) => {
+                Verdict::ReadBody { at_most } if F::PHASES.has(Phases::REQUEST_BODY) => {
                     Event::Body(&body[..body.len().min(at_most)])
                 }
                 _ => Event::Answer(Err(CalloutError::Refused)),
             };
         }
         self.logs
-            .push((Level::Warn, format!("{}: no verdict", P::NAME)));
+            .push((Level::Warn, format!("{}: no verdict", F::NAME)));
         let reply = Reply::problem(
             503,
             "filter_fault",
@@ -593,12 +592,12 @@ impl<P: Policy> Drive<P> {
 
     /// Lets the time pass with a callout that takes as long, as the host does where nothing else holds a request.
     fn hold_by_callout(&mut self, id: u32, until: Time) -> bool {
-        if !P::PHASES.has(Phases::CALLOUTS) {
+        if !F::PHASES.has(Phases::CALLOUTS) {
             return false;
         }
-        let config = &self.streams[&id].root.config.policy;
-        let Some((at, ended)) =
-            P::hold(config, until.since(self.now)).and_then(|callout| self.ask(&callout))
+        let stream = &self.streams[&id];
+        let Some((at, ended)) = F::hold(&stream.state, &stream.root.config, until.since(self.now))
+            .and_then(|callout| self.ask(&callout))
         else {
             return false;
         };
@@ -619,7 +618,7 @@ impl<P: Policy> Drive<P> {
     }
 
     fn can_wait(&self) -> bool {
-        P::PHASES.has(Phases::TICK) && self.flavour == Flavour::Envoy
+        F::PHASES.has(Phases::TICK) && self.flavour == Flavour::Envoy
     }
 
     fn hold(&mut self, id: u32, waits: Waits) {
@@ -628,8 +627,8 @@ impl<P: Policy> Drive<P> {
         }
     }
 
-    /// Runs the guard of a request and carries out what it causes; edits go to the request.
-    fn lend<R>(&mut self, id: u32, work: impl FnOnce(&mut Guard<P>, Lent<'_, P>) -> R) -> R {
+    /// Runs the filter on a request and carries out what it causes; edits go to the request.
+    fn lend<R>(&mut self, id: u32, work: impl FnOnce(&mut F::Request, Lent<'_, F>) -> R) -> R {
         let stream = self.streams.get_mut(&id).expect("the request is in flight");
         stream.waits = Waits::Nothing;
         let mut effects = Effects::default();
@@ -673,32 +672,47 @@ impl<P: Policy> Drive<P> {
             body: Text::from(stream.request.body.as_slice()),
         };
         let (status, headers, body) = self.world.upstream.serve(&seen);
-        let mut headers: Vec<(String, Vec<u8>)> = headers
+        let headers = headers
             .into_iter()
             .map(|(name, value)| (lower(name.as_bytes()), value.into_bytes()))
             .collect();
-        let all = P::PHASES.has(Phases::RESPONSE);
-        if (all || P::PHASES.has(Phases::RESPONSE_STATUS)) && stream.guard.watches_response() {
-            let status = (":status".to_owned(), status.to_string().into_bytes());
-            let head: Head = std::iter::once(&status)
-                .chain(headers.iter().filter(|_| all))
-                .map(|(name, value)| (name, value))
-                .collect();
-            let mut effects = Effects::default();
-            let stream = self.streams.get_mut(&id).expect("the request is in flight");
-            stream.run(self.now, &mut effects, |guard, lent| {
-                guard.on_response(&head, lent);
-            });
-            edit(&mut headers, &mut effects);
-            self.apply(effects);
-        }
+        let headers = self.filter_response(id, status, headers, false);
         self.respond(id, status, headers, body, Some(seen));
+    }
+
+    /// The response's headers as the filter lets them out.
+    fn filter_response(
+        &mut self,
+        id: u32,
+        status: u16,
+        mut headers: Vec<(String, Vec<u8>)>,
+        answered: bool,
+    ) -> Vec<(String, Vec<u8>)> {
+        let stream = self.streams.get_mut(&id).expect("the request is in flight");
+        let watched = F::watches_response(&stream.state, answered);
+        if watched == Phases::NONE {
+            return headers;
+        }
+        let all = watched.has(Phases::RESPONSE);
+        let line = (":status".to_owned(), status.to_string().into_bytes());
+        let head: Head = std::iter::once(&line)
+            .chain(headers.iter().filter(|_| all))
+            .map(|(name, value)| (name, value))
+            .collect();
+        let mut effects = Effects::default();
+        stream.run(self.now, &mut effects, |state, lent| {
+            F::on_response(state, &head, lent);
+        });
+        edit(&mut headers, &mut effects);
+        self.apply(effects);
+        headers
     }
 
     /// The gateway answers.
     fn reply(&mut self, id: u32, reply: &Reply) {
         let stream = &self.streams[&id];
-        let request_id = request_id(stream.head.first("x-request-id"), self.now, id);
+        let head = F::head(&stream.state, &stream.head);
+        let request_id = request_id(head.first("x-request-id"), self.now, id);
         let (media_type, body) = reply.body(&request_id);
         let mut headers: Vec<(String, Vec<u8>)> = vec![
             ("content-type".into(), media_type.into()),
@@ -711,6 +725,7 @@ impl<P: Policy> Drive<P> {
                 .filter(|(_, value)| is_header_value(value))
                 .map(|(name, value)| (lower(name.as_bytes()), value.as_bytes().to_vec())),
         );
+        let headers = self.filter_response(id, reply.status, headers, true);
         self.respond(id, reply.status, headers, body, None);
     }
 
@@ -740,26 +755,26 @@ impl<P: Policy> Drive<P> {
     fn end(&mut self, id: u32) {
         if let Some(mut stream) = self.streams.remove(&id) {
             let mut effects = Effects::default();
-            stream.run(self.now, &mut effects, |guard, lent| guard.on_done(lent));
+            stream.run(self.now, &mut effects, F::on_done);
             self.apply(effects);
         }
     }
 }
 
-impl<P: Policy> Root<P> {
+impl<F: Filter> Root<F> {
     fn load(config: &[u8], now: Time) -> Result<Rc<Self>, ConfigErrors> {
-        let config = Loaded::<P::Config>::parse(config)?;
-        let keeper = RefCell::new(P::Keeper::new(&config.policy, now));
+        let config = F::load(config)?;
+        let keeper = RefCell::new(F::keeper(&config, now));
         Ok(Rc::new(Self { config, keeper }))
     }
 }
 
-impl<P: Policy> Stream<P> {
+impl<F: Filter> Stream<F> {
     fn run<R>(
         &mut self,
         now: Time,
-        effects: &mut Effects<P::Metric>,
-        work: impl FnOnce(&mut Guard<P>, Lent<'_, P>) -> R,
+        effects: &mut Effects<F::Metric>,
+        work: impl FnOnce(&mut F::Request, Lent<'_, F>) -> R,
     ) -> R {
         let lent = Lent {
             config: &self.root.config,
@@ -769,7 +784,7 @@ impl<P: Policy> Stream<P> {
             host: &self.host,
             effects,
         };
-        work(&mut self.guard, lent)
+        work(&mut self.state, lent)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use policy::{Policy, Time};
+use policy::{Filter, Time};
 use serde::Deserialize;
 
 use crate::drive::{Drive, Flavour};
@@ -104,13 +104,13 @@ pub trait Gateway {
 }
 
 /// [`Drive`] as a gateway.
-pub struct DriveGateway<P: Policy> {
+pub struct DriveGateway<F: Filter> {
     flavour: Flavour,
     world: World,
-    drive: Option<Drive<P>>,
+    drive: Option<Drive<F>>,
 }
 
-impl<P: Policy> DriveGateway<P> {
+impl<F: Filter> DriveGateway<F> {
     #[must_use]
     pub fn new(flavour: Flavour) -> Self {
         Self {
@@ -120,14 +120,14 @@ impl<P: Policy> DriveGateway<P> {
         }
     }
 
-    fn drive(&mut self) -> Result<&mut Drive<P>, String> {
+    fn drive(&mut self) -> Result<&mut Drive<F>, String> {
         self.drive
             .as_mut()
             .ok_or_else(|| "no configuration has been loaded".to_owned())
     }
 }
 
-impl<P: Policy> Gateway for DriveGateway<P> {
+impl<F: Filter> Gateway for DriveGateway<F> {
     fn host(&self) -> HostName {
         HostName::Drive
     }
@@ -152,8 +152,8 @@ impl<P: Policy> Gateway for DriveGateway<P> {
         let [filter] = filters else {
             return Err("in this process filters run one at a time".into());
         };
-        if filter.name != P::NAME {
-            return Err(format!("this is {}, not {}", P::NAME, filter.name));
+        if filter.name != F::NAME {
+            return Err(format!("this is {}, not {}", F::NAME, filter.name));
         }
         let loaded = match &mut self.drive {
             Some(drive) => drive.reload(&filter.config),
@@ -161,7 +161,7 @@ impl<P: Policy> Gateway for DriveGateway<P> {
                 .map(|drive| self.drive = Some(drive)),
         };
         Ok(loaded.map_err(|errors| Refused {
-            lines: errors.lines(P::NAME).collect(),
+            lines: errors.lines(F::NAME).collect(),
         }))
     }
 

@@ -28,6 +28,13 @@ pub fn artifact(folder: &str, filter: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// Where the cases of the filter of this name are, if it has any.
+#[must_use]
+pub fn case_file(filter: &str) -> PathBuf {
+    let folder = filter.replace('_', "-");
+    root().join("filters").join(folder).join("cases.toml")
+}
+
 /// Every filter with cases: its name as an artifact, and the path of its case file.
 ///
 /// # Errors

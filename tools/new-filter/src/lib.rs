@@ -36,5 +36,5 @@ impl Policy for NewFilter {
     }
 }
 
-#[cfg(all(target_arch = "wasm32", target_os = "wasi"))]
+#[cfg(all(target_arch = "wasm32", target_os = "wasi", feature = "module"))]
 host::main!(NewFilter);

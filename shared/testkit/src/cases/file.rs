@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::gateway::HostName;
 use crate::mint::{Alg, JwkEntry, Token};
 use crate::request::Tls;
+use crate::workspace;
 
 /// A whole file.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub struct CaseFile {
     pub tokens: BTreeMap<String, Token>,
     pub cases: Vec<Case>,
     rows: Vec<String>,
+    sections: Vec<String>,
+    in_gateways: Vec<String>,
+    /// The section of the configuration that the cases are about; all of it unless given.
+    pub section: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -32,6 +37,12 @@ struct RawFile {
     /// Rows that this file must have cases for: `J1` or `J1-J22`.
     #[serde(default)]
     rows: Vec<String>,
+    /// Filters whose cases run here too, each with its configuration in the section of its name.
+    #[serde(default)]
+    sections: Vec<String>,
+    /// Those of them that run in a real gateway unless all are asked for: `auth::the_case`.
+    #[serde(default)]
+    in_gateways: Vec<String>,
     #[serde(default)]
     defaults: Defaults,
     #[serde(default)]
@@ -252,6 +263,9 @@ impl CaseFile {
                 .map(|row| expand_rows(row))
                 .collect::<Result<Vec<_>, _>>()?
                 .concat(),
+            sections: raw.sections,
+            in_gateways: raw.in_gateways,
+            section: None,
         };
         file.check()?;
         Ok(file)
@@ -280,6 +294,76 @@ impl CaseFile {
             }
         }
         Ok(())
+    }
+
+    /// The file, and those of its sections: the cases of these filters, each about its section.
+    ///
+    /// # Errors
+    /// When one cannot be read, or lacks a case that is named here.
+    pub fn with_sections(self) -> Result<Vec<Self>, String> {
+        let mut named = self.in_gateways.clone();
+        let mut files = Vec::new();
+        for section in &self.sections {
+            let path = workspace::case_file(section);
+            let text = std::fs::read_to_string(&path);
+            let mut file = text
+                .map_err(|e| e.to_string())
+                .and_then(|text| Self::parse(&text))
+                .map_err(|e| format!("{}: {e}", path.display()))?;
+            // They are promises of the filter's own file.
+            file.rows.clear();
+            file.section = Some(section.clone());
+            file.in_gateways = self.in_gateways.clone();
+            for case in &file.cases {
+                let name = file.name_of(case);
+                named.retain(|other| *other != name);
+            }
+            files.push(file);
+        }
+        if !named.is_empty() {
+            return Err(format!("in_gateways: there is no {}", named.join(", ")));
+        }
+        files.insert(0, self);
+        Ok(files)
+    }
+
+    /// The name of a case among those of all sections.
+    #[must_use]
+    pub fn name_of(&self, case: &Case) -> String {
+        match &self.section {
+            Some(section) => format!("{section}::{}", case.name),
+            None => case.name.clone(),
+        }
+    }
+
+    /// Whether a real gateway runs the case unless all are asked for.
+    #[must_use]
+    pub fn is_for_gateways(&self, case: &Case) -> bool {
+        self.section.is_none() || self.in_gateways.contains(&self.name_of(case))
+    }
+
+    /// A filter's configuration as its section, or itself.
+    #[must_use]
+    pub fn in_section(&self, config: String) -> String {
+        match &self.section {
+            Some(section) if config.trim().is_empty() => format!("{{\"{section}\":{{}}}}"),
+            Some(section) => format!("{{\"{section}\":{config}}}"),
+            None => config,
+        }
+    }
+
+    /// A part of an error line as the filter of all sections says it: `auth: rules: …` is `auth.rules: …`.
+    #[must_use]
+    pub fn error_in_section(&self, part: &str, filter: &str) -> String {
+        let Some(section) = &self.section else {
+            return part.to_owned();
+        };
+        match part.strip_prefix(&format!("{section}: ")) {
+            // The text is the whole filter's.
+            Some(rest) if rest.starts_with("not JSON") => format!("{filter}: {rest}"),
+            Some(rest) => format!("{section}.{rest}"),
+            None => part.to_owned(),
+        }
     }
 
     /// Rows that the file promises and no case of this process and Envoy proves.

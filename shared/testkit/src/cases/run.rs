@@ -36,7 +36,8 @@ pub fn run_case(
     });
     let mut expected = case.expected_errors.clone();
     let refusals = case.steps.iter().filter_map(|step| step.refused.as_ref());
-    expected.extend(case.refused.iter().chain(refusals).flatten().cloned());
+    let refusals = case.refused.iter().chain(refusals).flatten();
+    expected.extend(refusals.map(|part| file.error_in_section(part, filter)));
     let log = gateway.log();
     let stopped = gateway.stop(&expected);
     result.and(stopped).map_err(|failure| {
@@ -47,6 +48,7 @@ pub fn run_case(
 }
 
 struct Run<'a> {
+    file: &'a CaseFile,
     case: &'a Case,
     filter: &'a str,
     cast: Cast<'a>,
@@ -81,6 +83,7 @@ impl<'a> Run<'a> {
             take_out(&mut config, path)?;
         }
         Ok(Self {
+            file,
             case,
             filter,
             cast,
@@ -91,7 +94,7 @@ impl<'a> Run<'a> {
             default_path: file.defaults.path.as_deref().unwrap_or("/"),
             transcript: Transcript {
                 filter: filter.to_owned(),
-                case: case.name.clone(),
+                case: file.name_of(case),
                 manner: gateway.manner().to_owned(),
                 ..Transcript::default()
             },
@@ -126,7 +129,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), String> {
         let filters = [FilterSetup {
             name: self.filter.to_owned(),
-            config,
+            config: self.file.in_section(config),
         }];
         match (gateway.configure(&filters)?, refused) {
             (Ok(()), None) => {
@@ -139,7 +142,11 @@ impl<'a> Run<'a> {
             }
             (Err(Refused { lines }), Some(expected)) => {
                 let here = gateway.host() == crate::gateway::HostName::Drive;
-                refusal(&lines, expected, here)
+                let expected: Vec<String> = expected
+                    .iter()
+                    .map(|part| self.file.error_in_section(part, self.filter))
+                    .collect();
+                refusal(&lines, &expected, here)
             }
         }
     }
