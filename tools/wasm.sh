@@ -46,11 +46,25 @@ fi
 say "building for the gateways: ${filters[*]}, with the compiler of $wasm_toolchain"
 read -ra rustflags <<<"$wasm_rustflags"
 rustflags+=("--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/cargo" "--remap-path-prefix=$PWD=/src")
-# Encoded, because a path may hold spaces.
-env "${wasm_env[@]}" CARGO_TARGET_DIR="$wasm_target_dir" \
-    CARGO_ENCODED_RUSTFLAGS="$(IFS=$'\x1f' && echo "${rustflags[*]}")" \
-    "$wasm_cargo" build "${wasm_flags[@]}" --locked --profile wasm --target wasm32-wasip1 --lib \
-    "${filters[@]/#/--package=}"
+# Filters, and those that are chains of filters, apart: in one build, cargo would give the links of a chain the
+# callbacks of a module too.
+singles=() chains=()
+for filter in "${filters[@]}"; do
+    if grep -q 'path = "\.\./' "filters/$filter/Cargo.toml"; then
+        chains+=("--package=$filter")
+    else
+        singles+=("--package=$filter")
+    fi
+done
+build() {
+    [ $# -gt 0 ] || return 0
+    # Encoded, because a path may hold spaces.
+    env "${wasm_env[@]}" CARGO_TARGET_DIR="$wasm_target_dir" \
+        CARGO_ENCODED_RUSTFLAGS="$(IFS=$'\x1f' && echo "${rustflags[*]}")" \
+        "$wasm_cargo" build "${wasm_flags[@]}" --locked --profile wasm --target wasm32-wasip1 --lib "$@"
+}
+build "${singles[@]}"
+build "${chains[@]}"
 
 mkdir -p dist/kong
 toolchain >dist/toolchain.txt

@@ -16,13 +16,7 @@ pub struct Concerns;
 impl Chained for Concerns {
     const NAME: &'static str = "portcullis";
     /// In the order in which requests meet them. Who is not let in costs nothing that follows.
-    type Links = links![
-        EdgeHeaders,
-        FingerprintDeny,
-        Tarpit,
-        Auth,
-        RateLimit,
-    ];
+    type Links = links![EdgeHeaders, FingerprintDeny, Tarpit, Auth, RateLimit,];
 }
 
 /// The filter.
@@ -84,7 +78,11 @@ mod tests {
             assert!(found.concat().contains("switches nothing on"), "{found:?}");
         }
         assert!(errors("[]").concat().contains("must be a JSON object"));
-        assert!(errors("{\"auth\":{},\"auth\":{}}").concat().contains("occurs twice"));
+        assert!(
+            errors("{\"auth\":{},\"auth\":{}}")
+                .concat()
+                .contains("occurs twice")
+        );
         assert!(errors("{\"edge_headers\":{}}").is_empty());
     }
 }

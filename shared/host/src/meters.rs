@@ -17,7 +17,7 @@ const MAX_SERIES: usize = 4_096;
 pub struct Meters<M> {
     own: HashMap<M, u32, foldhash::fast::FixedState>,
     sums: HashMap<M, Part, foldhash::fast::FixedState>,
-    outcomes: HashMap<Outcome, u32, foldhash::fast::FixedState>,
+    outcomes: HashMap<(&'static str, Outcome), u32, foldhash::fast::FixedState>,
 }
 
 impl<M: Metric> Meters<M> {
@@ -30,14 +30,14 @@ impl<M: Metric> Meters<M> {
     }
 
     pub fn outcome(&mut self, filter: &'static str, outcome: Outcome) {
-        let id = if let Some(id) = self.outcomes.get(&outcome) {
+        let id = if let Some(id) = self.outcomes.get(&(filter, outcome)) {
             *id
         } else {
             let name = outcome.exported_name(filter);
             let Ok(id) = abi::define_metric(MetricType::Counter, &name) else {
                 return;
             };
-            self.outcomes.insert(outcome, id);
+            self.outcomes.insert((filter, outcome), id);
             id
         };
         let _ = abi::increment_metric(id, 1);

@@ -7,9 +7,7 @@ use std::time::Duration;
 use policy::callout::Callout;
 use policy::effects::HeaderEdit;
 use policy::head::to_wire;
-use policy::{
-    Answer, CalloutError, Effects, Filter, KeeperCx, Level, Metric, Phases, Time,
-};
+use policy::{Answer, CalloutError, Effects, Filter, KeeperCx, Level, Metric, Phases, Time};
 
 use crate::abi::{self, Buffer, Map, Status};
 use crate::clock::now;

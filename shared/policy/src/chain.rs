@@ -137,14 +137,9 @@ impl<C: Chained> Filter for Chain<C> {
             tags: &mut keeper.tags,
         };
         let answer = (link, tag, answer);
-        C::Links::on_answer(
-            &mut keeper.links,
-            cx.config,
-            answer,
-            ticking,
-            0,
-            |metric| metric,
-        );
+        C::Links::on_answer(&mut keeper.links, cx.config, answer, ticking, 0, |metric| {
+            metric
+        });
     }
 
     fn request(stream: u32) -> Self::Request {
@@ -163,14 +158,9 @@ impl<C: Chained> Filter for Chain<C> {
             effects: lent.effects,
         };
         let (config, keeper) = (lent.config, &mut lent.keeper.links);
-        C::Links::on_request(
-            &mut request.links,
-            config,
-            keeper,
-            event,
-            pass,
-            |metric| metric,
-        )
+        C::Links::on_request(&mut request.links, config, keeper, event, pass, |metric| {
+            metric
+        })
     }
 
     fn head<'a>(request: &'a Self::Request, came: &'a Head) -> &'a Head {

@@ -37,13 +37,34 @@ pub fn of<Raw: JsonSchema>() -> Value {
 /// does not allow before any filter sees it, and shows labels as labels.
 #[must_use]
 pub fn kong_meta<Raw: JsonSchema>() -> String {
+    meta(of::<Raw>())
+}
+
+/// The same of a [`Chain`](crate::Chain) with these sections: each a name and what [`of`] says.
+#[must_use]
+pub fn kong_meta_of_chain(sections: &[(&str, Value)]) -> String {
+    let properties: Map<String, Value> = sections
+        .iter()
+        .map(|(name, schema)| {
+            let mut schema = schema.clone();
+            if let Value::Object(schema) = &mut schema {
+                // A section that is there is an object: what is off is left out.
+                schema.insert("type".to_owned(), json!("object"));
+            }
+            ((*name).to_owned(), schema)
+        })
+        .collect();
+    meta(json!({ "type": "object", "additionalProperties": false, "properties": properties }))
+}
+
+fn meta(config_schema: Value) -> String {
     // Kong looks for each label behind the one before, so their order counts.
     let patterns: Vec<Value> = LABELS
         .iter()
         .map(|label| json!({ "label": label, "pattern": format!(r"(\.{label}=([^.]+))") }))
         .collect();
     let meta = json!({
-        "config_schema": of::<Raw>(),
+        "config_schema": config_schema,
         "metrics": { "label_patterns": patterns },
     });
     format!("{:#}\n", sorted(meta))

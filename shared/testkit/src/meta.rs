@@ -10,7 +10,14 @@ use schemars::JsonSchema;
 /// # Panics
 /// When the file is stale or missing.
 pub fn assert_written<Raw: JsonSchema>(file: &Path) {
-    let expected = policy::schema::kong_meta::<Raw>();
+    assert_is(file, &policy::schema::kong_meta::<Raw>());
+}
+
+/// The same of a file that is to hold this text.
+///
+/// # Panics
+/// When the file is stale or missing.
+pub fn assert_is(file: &Path, expected: &str) {
     if std::fs::read_to_string(file).is_ok_and(|text| text == expected) {
         return;
     }

@@ -337,9 +337,15 @@ impl<P: Policy, R: Links> Links for (P, R) {
             && own.is_due(every, ticking)
         {
             own.ticked = Some(ticking.now);
-            own.keep(config, ticking, index, |m| wrap(Either::First(m)), |k, cx| {
-                k.on_tick(cx);
-            });
+            own.keep(
+                config,
+                ticking,
+                index,
+                |m| wrap(Either::First(m)),
+                |k, cx| {
+                    k.on_tick(cx);
+                },
+            );
         }
         let next = index.saturating_add(1);
         R::on_tick(&mut keepers.1, &configs.1, ticking, next, |m| {
@@ -362,9 +368,15 @@ impl<P: Policy, R: Links> Links for (P, R) {
             });
         } else if let (Some(config), Some(own)) = (&configs.0, &mut keepers.0) {
             let (_, tag, answer) = answer;
-            own.keep(config, ticking, index, |m| wrap(Either::First(m)), |k, cx| {
-                k.on_answer(tag, answer, cx);
-            });
+            own.keep(
+                config,
+                ticking,
+                index,
+                |m| wrap(Either::First(m)),
+                |k, cx| {
+                    k.on_answer(tag, answer, cx);
+                },
+            );
         }
     }
 
@@ -557,11 +569,14 @@ fn hand_on<N, M>(from: &mut Effects<N>, to: &mut Effects<M>, wrap: impl Fn(N) ->
     to.headers.append(&mut from.headers);
     to.outcomes.append(&mut from.outcomes);
     to.logs.append(&mut from.logs);
-    to.samples
-        .extend(from.samples.drain(..).map(|Sample { metric, value }| Sample {
-            metric: wrap(metric),
-            value,
-        }));
+    to.samples.extend(
+        from.samples
+            .drain(..)
+            .map(|Sample { metric, value }| Sample {
+                metric: wrap(metric),
+                value,
+            }),
+    );
     to.wake |= std::mem::take(&mut from.wake);
 }
 
