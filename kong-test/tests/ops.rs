@@ -42,7 +42,10 @@ fn load(filter: &Value, name: &str, config: &str) {
 #[test]
 fn kong_yml() {
     let mut loaded = 0;
-    for document in documents("kong/kong.yml") {
+    for document in documents("kong/kong.yml")
+        .into_iter()
+        .chain(documents("kong/one-vm.yml"))
+    {
         for service in items(&document, "services") {
             for route in items(service, "routes") {
                 let name = route.get("name").and_then(Value::as_str).unwrap();
@@ -59,7 +62,21 @@ fn kong_yml() {
             }
         }
     }
-    assert_eq!(loaded, 7);
+    assert_eq!(loaded, 8);
+}
+
+/// The entry for Envoy's filter chain, loaded by the double: the services are named alike there.
+#[test]
+fn envoy_in_one_vm() {
+    let documents = documents("envoy/one-vm.yaml");
+    let filter = &documents[0][0];
+    let config = filter
+        .pointer("/typed_config/config/configuration/value")
+        .and_then(Value::as_str)
+        .unwrap();
+    let config: Value = serde_json::from_str(config).unwrap();
+    let filter = serde_json::json!({ "name": filter["name"], "config": config });
+    load(&filter, "name", "config");
 }
 
 #[test]

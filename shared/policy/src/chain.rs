@@ -112,7 +112,8 @@ impl<C: Chained> Filter for Chain<C> {
         let ticking = &mut Ticking {
             now: cx.now,
             // A tick that comes a little early is this one, not the next.
-            slack: C::Links::tick_every(cx.config).unwrap_or_default() / 2,
+            slack: (C::Links::tick_every(cx.config).and_then(|every| every.checked_div(2)))
+                .unwrap_or_default(),
             effects: &mut *cx.effects,
             calls: &mut *cx.calls,
             tags: &mut keeper.tags,
