@@ -5,9 +5,9 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_path_to_error::{Path, Segment};
 
 use crate::json;
+use crate::node::{Error, Node, Segment};
 
 /// A configuration that a policy runs on: parsed from `Raw`, checked once, private afterwards.
 pub trait Configure: Sized + 'static {
@@ -118,32 +118,45 @@ fn read<T: DeserializeOwned>(
     problems: &mut Problems,
     taken: &mut TakenOut,
 ) -> Option<T> {
-    let mut left = MAX_PROBLEMS;
-    while left > 0 {
-        let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
+    for _ in 0..MAX_PROBLEMS {
+        match T::deserialize(Node(&value)) {
             Ok(raw) => return Some(raw),
-            Err(error) => error,
-        };
-        let path = error.path().clone();
-        let shown = match path.to_string() {
-            root if root == "." => String::new(),
-            path => taken.original(&path),
-        };
-        let problem = error.into_inner().to_string();
-        if problem.starts_with(OBJECT_FOR_LIST) && as_list(&mut value, &path) {
-            continue;
+            Err(error) => {
+                if !take_out_of(&mut value, error, problems, taken) {
+                    return None;
+                }
+            }
         }
-        left = left.saturating_sub(1);
-        let follows = missing_field(&problem).is_some_and(|field| taken.has(&join(&shown, field)));
-        if !follows {
-            problems.say(&shown, without_strings(&problem));
-        }
-        if !take_out(&mut value, &path) {
-            return None;
-        }
-        taken.0.push(shown);
     }
     None
+}
+
+/// Notes the error, unless it follows from one before, and takes out what it is about; false if there
+/// is nothing to take out.
+fn take_out_of(
+    value: &mut Value,
+    error: Error,
+    problems: &mut Problems,
+    taken: &mut TakenOut,
+) -> bool {
+    let (path, problem) = error.into_parts();
+    let shown = taken.original(&shown(&path));
+    let follows = missing_field(&problem).is_some_and(|field| taken.has(&join(&shown, field)));
+    if !follows {
+        problems.say(&shown, problem);
+    }
+    let out = take_out(value, &path);
+    taken.0.push(shown);
+    out
+}
+
+/// A path as it is written: `limits[2].window`.
+fn shown(path: &[Segment]) -> String {
+    path.iter()
+        .fold(String::new(), |path, segment| match segment {
+            Segment::Member(name) => join(&path, name),
+            Segment::Item(index) => format!("{path}[{index}]"),
+        })
 }
 
 /// The paths of what was taken out, as they are in the operator's text.
@@ -193,18 +206,6 @@ impl TakenOut {
     }
 }
 
-/// The problem without the string that was found: it may be a secret in the wrong place.
-fn without_strings(problem: &str) -> String {
-    for kind in ["invalid type: string", "invalid value: string"] {
-        if let Some(rest) = problem.strip_prefix(kind)
-            && let Some((_, expected)) = rest.rsplit_once("\", expected ")
-        {
-            return format!("{kind}, expected {expected}");
-        }
-    }
-    problem.to_owned()
-}
-
 fn missing_field(problem: &str) -> Option<&str> {
     problem.strip_prefix("missing field `")?.split('`').next()
 }
@@ -217,62 +218,29 @@ fn join(path: &str, field: &str) -> String {
     }
 }
 
-/// How `serde` begins to say that a list was expected and an object found.
-const OBJECT_FOR_LIST: &str = "invalid type: map, expected a sequence";
-
-/// Makes a list of an empty object, as which Kong writes an empty list; false if it is none.
-fn as_list(value: &mut Value, path: &Path) -> bool {
+/// Removes the member or item at the path; false if there is nothing to remove.
+fn take_out(value: &mut Value, path: &[Segment]) -> bool {
+    let Some((last, before)) = path.split_last() else {
+        return false;
+    };
     let mut at = value;
-    for segment in path.iter() {
+    for segment in before {
         let next = match (segment, at) {
-            (Segment::Map { key }, Value::Object(members)) => members.get_mut(key),
-            (Segment::Seq { index }, Value::Array(items)) => items.get_mut(*index),
+            (Segment::Member(name), Value::Object(members)) => members.get_mut(name),
+            (Segment::Item(index), Value::Array(items)) => items.get_mut(*index),
             _ => None,
         };
         let Some(next) = next else { return false };
         at = next;
     }
-    let empty = at.as_object().is_some_and(serde_json::Map::is_empty);
-    if empty {
-        *at = Value::Array(Vec::new());
-    }
-    empty
-}
-
-/// Removes the member or item at the path; false if there is nothing to remove.
-fn take_out(value: &mut Value, path: &Path) -> bool {
-    let mut at = value;
-    let mut segments = path.iter().peekable();
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        match (segment, at) {
-            (Segment::Map { key }, Value::Object(members)) => {
-                if last {
-                    return members.remove(key).is_some();
-                }
-                match members.get_mut(key) {
-                    Some(next) => at = next,
-                    None => return false,
-                }
-            }
-            (Segment::Seq { index }, Value::Array(items)) => {
-                if last {
-                    return if *index < items.len() {
-                        items.remove(*index);
-                        true
-                    } else {
-                        false
-                    };
-                }
-                match items.get_mut(*index) {
-                    Some(next) => at = next,
-                    None => return false,
-                }
-            }
-            _ => return false,
+    match (last, at) {
+        (Segment::Member(name), Value::Object(members)) => members.remove(name).is_some(),
+        (Segment::Item(index), Value::Array(items)) if *index < items.len() => {
+            items.remove(*index);
+            true
         }
+        _ => false,
     }
-    false
 }
 
 /// Collects what is wrong, each with its path: `limits[2].window`.

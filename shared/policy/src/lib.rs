@@ -22,6 +22,7 @@ pub mod host;
 pub mod json;
 pub mod keeper;
 pub mod metric;
+mod node;
 pub mod path;
 pub mod phases;
 pub mod reply;
