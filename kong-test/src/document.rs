@@ -10,13 +10,36 @@ pub const SERVICE: &str = "world";
 /// The one route, which leads there.
 pub const ROUTE: &str = "rt-world-v1-cases";
 
+/// How a filter's configuration is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As Kong takes it where it has the filter's `.meta.json`.
+    Object,
+    /// As Kong takes it elsewhere.
+    Text,
+}
+
 /// One service, one route with a chain of these filters, and the plugin that shows metrics.
-#[must_use]
-pub fn document(upstream: SocketAddr, filters: &[FilterSetup]) -> Value {
-    let chain: Vec<Value> = filters
-        .iter()
-        .map(|filter| json!({"name": filter.name, "config": filter.config}))
-        .collect();
+///
+/// # Errors
+/// When a configuration that should be written as an object is no JSON.
+pub fn document(
+    upstream: SocketAddr,
+    filters: &[FilterSetup],
+    form: Form,
+) -> Result<Value, String> {
+    let mut chain = Vec::new();
+    for FilterSetup { name, config } in filters {
+        let config = match form {
+            Form::Object => serde_json::from_str(config).map_err(|e| format!("{name}: {e}"))?,
+            Form::Text => Value::from(config.as_str()),
+        };
+        chain.push(json!({"name": name, "config": config}));
+    }
+    Ok(around(upstream, &chain))
+}
+
+fn around(upstream: SocketAddr, chain: &[Value]) -> Value {
     let chains = if chain.is_empty() {
         json!([])
     } else {
@@ -43,5 +66,5 @@ pub fn document(upstream: SocketAddr, filters: &[FilterSetup]) -> Value {
 /// A document that lets nothing reach any filter or upstream.
 #[must_use]
 pub fn nothing() -> Value {
-    document(SocketAddr::from(([127, 0, 0, 1], 1)), &[])
+    around(SocketAddr::from(([127, 0, 0, 1], 1)), &[])
 }

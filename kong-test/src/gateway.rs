@@ -10,7 +10,7 @@ use testkit::http_server::wall_clock;
 use testkit::loopback::{self, Loopback, UPSTREAM};
 use testkit::{Exchange, Request, World, workspace};
 
-use crate::document::document;
+use crate::document::{Form, document};
 use crate::metrics::Metrics;
 use crate::process::Kong;
 use crate::source::Source;
@@ -20,6 +20,8 @@ use crate::{log, pool};
 pub struct KongGateway {
     source: Source,
     workers: u32,
+    /// Configurations are text, which only the filters judge.
+    text: bool,
     /// Modules that are not among the built filters.
     modules: BTreeMap<String, PathBuf>,
     // Kong ends before the services that it calls.
@@ -39,6 +41,7 @@ impl KongGateway {
         Self {
             source,
             workers,
+            text: false,
             modules: BTreeMap::new(),
             kong: None,
             world: Loopback::new(),
@@ -55,6 +58,14 @@ impl KongGateway {
         self
     }
 
+    /// Without the filters' `.meta.json`: Kong takes configurations as text alone, and leaves it to the filters to
+    /// refuse them.
+    #[must_use]
+    pub const fn as_text(mut self) -> Self {
+        self.text = true;
+        self
+    }
+
     /// The running Kong.
     ///
     /// # Errors
@@ -68,7 +79,7 @@ impl KongGateway {
     fn start(&mut self, filters: &[FilterSetup]) -> Result<(), String> {
         self.chain = filters.iter().map(|filter| filter.name.clone()).collect();
         let kong = if self.modules.is_empty() {
-            pool::take(&self.source, self.workers)?
+            pool::take(&self.source, self.workers, !self.text)?
         } else {
             let mut modules = self.modules.clone();
             for name in &self.chain {
@@ -77,7 +88,7 @@ impl KongGateway {
                     modules.insert(name.clone(), built);
                 }
             }
-            Kong::start(&self.source, self.workers, &modules)?
+            Kong::start(&self.source, self.workers, &modules, !self.text)?
         };
         self.kong = Some(kong);
         self.base = self.counted()?;
@@ -110,7 +121,8 @@ impl Gateway for KongGateway {
         }
         let upstream = self.world.addresses().get(UPSTREAM).copied();
         let upstream = upstream.ok_or("the world has not been opened")?;
-        let document = document(upstream, filters);
+        let form = if self.text { Form::Text } else { Form::Object };
+        let document = document(upstream, filters, form)?;
         let loaded = self.kong()?.load(&document)?;
         Ok(loaded.map_err(|rejected| {
             self.refused = true;

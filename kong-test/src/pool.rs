@@ -17,14 +17,16 @@ fn idle() -> MutexGuard<'static, Vec<Kong>> {
     IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A Kong with so many workers and all filters that have cases, as good as new.
+/// A Kong with so many workers and all filters that have cases, as good as new; with their `.meta.json` or without.
 ///
 /// # Errors
 /// When there is none and none can be started.
-pub fn take(source: &Source, workers: u32) -> Result<Kong, String> {
+pub fn take(source: &Source, workers: u32, meta: bool) -> Result<Kong, String> {
     let found = {
         let mut idle = idle();
-        let at = idle.iter().position(|kong| kong.workers() == workers);
+        let at = idle
+            .iter()
+            .position(|kong| (kong.workers(), kong.meta()) == (workers, meta));
         at.map(|at| idle.swap_remove(at))
     };
     if let Some(kong) = found {
@@ -34,7 +36,7 @@ pub fn take(source: &Source, workers: u32) -> Result<Kong, String> {
     for (filter, _) in workspace::case_files()? {
         modules.insert(filter.clone(), workspace::artifact(ARTIFACTS, &filter)?);
     }
-    Kong::start(source, workers, &modules)
+    Kong::start(source, workers, &modules, meta)
 }
 
 /// A Kong in good order is kept for the next case. It is renewed at once: else its filters would go on asking

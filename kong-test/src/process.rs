@@ -42,6 +42,7 @@ pub struct Kong {
     guard: Child,
     directory: TempDir,
     workers: u32,
+    meta: bool,
     proxy: SocketAddr,
     admin: SocketAddr,
     status: SocketAddr,
@@ -57,7 +58,8 @@ pub struct Rejected {
 }
 
 impl Kong {
-    /// Starts Kong with so many workers and these modules. No request reaches anything yet.
+    /// Starts Kong with so many workers and these modules, and, if `meta`, with what lies beside each: only then it
+    /// takes configurations as objects, and judges them itself. No request reaches anything yet.
     ///
     /// # Errors
     /// When Kong does not start.
@@ -65,10 +67,28 @@ impl Kong {
         source: &Source,
         workers: u32,
         modules: &BTreeMap<String, PathBuf>,
+        meta: bool,
+    ) -> Result<Self, String> {
+        let mut kong = Self::start_with(source, workers, modules, meta, None)?;
+        kong.load(&document::nothing())?
+            .map_err(|rejected| rejected.lines.join("\n"))?;
+        Ok(kong)
+    }
+
+    /// The same with a declarative configuration from the start.
+    ///
+    /// # Errors
+    /// When Kong does not start, and why.
+    pub fn start_with(
+        source: &Source,
+        workers: u32,
+        modules: &BTreeMap<String, PathBuf>,
+        meta: bool,
+        document: Option<&Value>,
     ) -> Result<Self, String> {
         let mut result = Err(String::new());
         for _ in 0..ATTEMPTS {
-            result = Self::attempt(source, workers, modules);
+            result = Self::attempt(source, workers, modules, meta, document);
             match &result {
                 Err(error) if error.contains("Address already in use") => {}
                 _ => break,
@@ -81,6 +101,8 @@ impl Kong {
         source: &Source,
         workers: u32,
         modules: &BTreeMap<String, PathBuf>,
+        meta: bool,
+        document: Option<&Value>,
     ) -> Result<Self, String> {
         let fault = |e: std::io::Error| format!("no directory for Kong: {e}");
         let directory = tempfile::Builder::new()
@@ -90,13 +112,11 @@ impl Kong {
         let path = |name: &str| directory.path().join(name);
         fs::create_dir(path("filters")).map_err(fault)?;
         for (name, module) in modules {
-            for (from, to) in [
-                (module.clone(), format!("filters/{name}.wasm")),
-                (meta(module), format!("filters/{name}.meta.json")),
-            ] {
-                if from.is_file() {
-                    fs::copy(from, path(&to)).map_err(fault)?;
-                }
+            fs::copy(module, path(&format!("filters/{name}.wasm"))).map_err(fault)?;
+            if meta {
+                let from = module.with_extension("meta.json");
+                let said = |e| format!("{}: {e}: run `make wasm`", from.display());
+                fs::copy(&from, path(&format!("filters/{name}.meta.json"))).map_err(said)?;
             }
         }
         let compiled = workspace::root().join(COMPILED);
@@ -115,6 +135,9 @@ impl Kong {
         for (name, value) in environment(directory.path(), workers, [proxy, admin, status]) {
             command.env(name, value);
         }
+        if let Some(document) = document {
+            command.env("KONG_DECLARATIVE_CONFIG_STRING", document.to_string());
+        }
         let child = command
             // Kong looks for Lua modules in the working directory first.
             .current_dir(directory.path())
@@ -131,14 +154,13 @@ impl Kong {
             guard: guard?,
             directory,
             workers,
+            meta,
             proxy,
             admin,
             status,
             mark: 0,
         };
         kong.await_workers()?;
-        kong.load(&document::nothing())?
-            .map_err(|rejected| rejected.lines.join("\n"))?;
         Ok(kong)
     }
 
@@ -151,6 +173,12 @@ impl Kong {
     #[must_use]
     pub const fn workers(&self) -> u32 {
         self.workers
+    }
+
+    /// Whether it has the filters' `.meta.json`.
+    #[must_use]
+    pub const fn meta(&self) -> bool {
+        self.meta
     }
 
     /// Loads a declarative configuration in place of the one before.
@@ -405,9 +433,4 @@ fn ports() -> Result<[SocketAddr; 3], String> {
         Ok::<_, std::io::Error>([a.local_addr()?, b.local_addr()?, c.local_addr()?])
     };
     take().map_err(|e| format!("no port: {e}"))
-}
-
-/// What Kong reads about a module.
-fn meta(module: &Path) -> PathBuf {
-    module.with_extension("meta.json")
 }

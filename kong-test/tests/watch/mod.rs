@@ -1,12 +1,16 @@
 //! The harness sees what goes wrong in Kong.
 
-use kong_test::{KongGateway, Source};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use kong_test::document::{Form, document};
+use kong_test::{Kong, KongGateway, Source, pool};
 use testkit::gateway::{FilterSetup, Gateway};
-use testkit::{Request, World};
+use testkit::{Request, World, workspace};
 
 pub type Test = fn(Source) -> Result<(), String>;
 
-pub const TESTS: [(&str, Test); 2] = [
+pub const TESTS: [(&str, Test); 4] = [
     (
         "watch::a_worker_that_crashes_is_seen",
         a_worker_that_crashes_is_seen,
@@ -15,6 +19,11 @@ pub const TESTS: [(&str, Test); 2] = [
         "watch::a_refused_configuration_is_told_from_a_taken_one",
         a_refused_configuration_is_told_from_a_taken_one,
     ),
+    (
+        "watch::kong_itself_refuses_what_the_schema_does_not_allow",
+        kong_itself_refuses_what_the_schema_does_not_allow,
+    ),
+    ("watch::labels_are_labels", labels_are_labels),
 ];
 
 fn filter(name: &str, config: &str) -> FilterSetup {
@@ -26,8 +35,8 @@ fn filter(name: &str, config: &str) -> FilterSetup {
 
 /// A module that lacks callbacks: the one for Envoy.
 fn a_worker_that_crashes_is_seen(source: Source) -> Result<(), String> {
-    let lean = testkit::workspace::artifact("dist", "auth")?;
-    let mut gateway = KongGateway::new(source, 1).module("auth", lean);
+    let lean = workspace::artifact("dist", "auth")?;
+    let mut gateway = KongGateway::new(source, 1).as_text().module("auth", lean);
     gateway.open(&World::new())?;
     let public = filter("auth", r#"{"rules":[{"public":true}]}"#);
     let loaded = gateway.configure(&[public]);
@@ -67,4 +76,77 @@ fn a_refused_configuration_is_told_from_a_taken_one(source: Source) -> Result<()
         Err(fault) if fault.contains("auth: rules: must not be empty") => Ok(()),
         other => Err(format!("the error was not seen: {other:?}")),
     }
+}
+
+/// Before any filter sees it, also at the start: where a filter itself refuses, Kong starts all the same, and lets
+/// everything pass.
+fn kong_itself_refuses_what_the_schema_does_not_allow(source: Source) -> Result<(), String> {
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mistakes = [
+        (
+            r#"{"rules":[{"publik":true}]}"#,
+            "item 1: additional properties forbidden, found publik",
+        ),
+        (
+            r#"{"rules":[{"public":"yes"}]}"#,
+            "property public validation failed: wrong type: expected boolean, got string",
+        ),
+        ("{}", "property rules is required"),
+        (
+            r#"{"rules":[{"public":true}],"crypto":"fast"}"#,
+            "property crypto validation failed: matches none of the enum values",
+        ),
+        (r#""{}""#, "wrong type: expected object, got string"),
+    ];
+    let mut kong = pool::take(&source, 1, true)?;
+    for (config, reason) in mistakes {
+        let document = document(nowhere, &[filter("auth", config)], Form::Object)?;
+        match kong.load(&document)? {
+            Err(rejected) if rejected.lines.join("\n").contains(reason) => {}
+            other => return Err(format!("{config}: {other:?}")),
+        }
+    }
+    pool::give_back(kong)?;
+    let modules = BTreeMap::from([(
+        "auth".to_owned(),
+        workspace::artifact(pool::ARTIFACTS, "auth")?,
+    )]);
+    let start = |config: &str| {
+        let document = document(nowhere, &[filter("auth", config)], Form::Object)?;
+        Kong::start_with(&source, 1, &modules, true, Some(&document))
+    };
+    start(r#"{"rules":[{"public":true}]}"#)?;
+    match start(mistakes[0].0) {
+        Err(said) if said.contains(mistakes[0].1) => Ok(()),
+        Err(said) => Err(format!("it says something else: {said}")),
+        Ok(_) => Err("it has started".into()),
+    }
+}
+
+/// With the same names and values as in Envoy's `stats_tags`.
+fn labels_are_labels(source: Source) -> Result<(), String> {
+    let mut gateway = KongGateway::new(source, 1);
+    gateway.open(&World::new())?;
+    let filters = [
+        filter("edge_headers", "{}"),
+        filter(
+            "auth",
+            r#"{"rules":[{"any_of":[{"jwt":"a"}]}],"providers":{"a":{"issuer":"i","audiences":["b"],"jwks":{"upstream":"127.0.0.1:1","authority":"a"}}}}"#,
+        ),
+    ];
+    gateway
+        .configure(&filters)?
+        .map_err(|refused| refused.lines.join("\n"))?;
+    gateway.send(vec![Request::get("/")])?;
+    let shown = gateway.kong()?.prometheus()?;
+    for line in [
+        r#"pw_edge_headers_portcullis_requests{filter="edge_headers",outcome="allowed",code="ok"}"#,
+        r#"pw_auth_portcullis_requests{filter="auth",outcome="denied",code="credentials_missing"}"#,
+    ] {
+        if !shown.contains(line) {
+            return Err(format!("{line} is not in\n{shown}"));
+        }
+    }
+    // The keys cannot be had.
+    gateway.stop(&["JWKS".into()])
 }
