@@ -30,6 +30,9 @@ cp -r tools/new-filter/. "$made"
 find "$made" -type f -exec sed -i "s/new-filter/$name/g; s/new_filter/$snake/g; s/NewFilter/$camel/g" {} +
 mv "$made" "filters/$name"
 chmod 755 "filters/$name"
+# So that `portcullis` can check its configurations.
+sed -i "/^# The filters whose configurations/a $name = { path = \"../filters/$name\", features = [\"schema\"] }" cli/Cargo.toml
+sed -i "/^filters! {/,/^}/ s/^}/    $snake\n}/" cli/src/filters.rs
 cargo metadata --quiet --format-version 1 >/dev/null # so that Cargo.lock knows it
 cargo fmt --package "$name"
 

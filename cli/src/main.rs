@@ -3,15 +3,21 @@
 //! Each subcommand is a module of its own: a struct of arguments with one method, `run`, which returns an
 //! [`Outcome`] or a [`Failure`]. What is printed, in which form and with which exit code, is decided here alone.
 
+mod check_config;
 mod completions;
+mod filters;
+mod finding;
 mod keygen;
+mod lint;
 mod outcome;
 mod package;
 mod promote;
 mod provenance;
 mod release;
+mod schema;
 mod sign;
 mod verify;
+mod yaml;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -40,6 +46,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    CheckConfig(check_config::CheckConfig),
+    Lint(lint::Lint),
+    Schema(schema::Schema),
     Completions(completions::Completions),
     Keygen(keygen::Keygen),
     Sign(sign::Sign),
@@ -52,6 +61,9 @@ enum Command {
 impl Command {
     fn run(self) -> Result<Outcome, Failure> {
         match self {
+            Self::CheckConfig(command) => command.run(),
+            Self::Lint(command) => command.run(),
+            Self::Schema(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Keygen(command) => command.run(),
             Self::Sign(command) => command.run(),

@@ -9,8 +9,11 @@
     clippy::string_slice
 )]
 
+mod check_config;
 mod command_line;
 mod gateways;
 mod images;
+mod lint;
 mod release;
 mod run;
+mod schema;

@@ -1,0 +1,526 @@
+//! The rules, each with a name of its own.
+
+use super::openapi::Apis;
+use crate::finding::Findings;
+use crate::yaml::{Kind, Node};
+
+/// Every rule and what it asks for.
+pub const RULES: [(&str, &str); 10] = [
+    (
+        "path-unknown",
+        "A route leads to a path that its service's OpenAPI document has",
+    ),
+    (
+        "method-unknown",
+        "A route takes only methods that its service's OpenAPI document has there",
+    ),
+    (
+        "openapi-missing",
+        "Every service with routes has an OpenAPI document",
+    ),
+    (
+        "auth-missing",
+        "A route has authentication, or says that it is public: public:true",
+    ),
+    ("tags-missing", "A route is tagged env:, owner: and tier:"),
+    (
+        "route-name",
+        "A route is named rt-<service>-<version>-<purpose>",
+    ),
+    ("secret-in-plain", "No secret is written down"),
+    (
+        "spiffe-missing",
+        "A sensitive route names the identity of its upstream",
+    ),
+    (
+        "upstream-unverified",
+        "A sensitive route leads to a service over mutual TLS that is verified",
+    ),
+    (
+        "algorithm-unpinned",
+        "Tokens are signed with a key pair, by an algorithm that is named",
+    ),
+];
+
+/// Whether there is a rule of that name.
+pub fn is_one(name: &str) -> bool {
+    RULES.iter().any(|(rule, _)| *rule == name)
+}
+
+/// Plugins of Kong that find out who it is.
+const AUTH_PLUGINS: [&str; 11] = [
+    "basic-auth",
+    "header-cert-auth",
+    "hmac-auth",
+    "jwt",
+    "jwt-signer",
+    "key-auth",
+    "key-auth-enc",
+    "ldap-auth",
+    "mtls-auth",
+    "oauth2",
+    "openid-connect",
+];
+
+/// A route, what it leads to, and the document around.
+struct Route<'a> {
+    node: &'a Node,
+    service: Option<&'a Node>,
+    document: &'a Node,
+}
+
+/// Checks a document.
+pub fn check(document: &Node, apis: &Apis, sensitive: &[String], findings: &mut Findings) {
+    let mut without_api = Vec::new();
+    for route in routes(document) {
+        name(&route, findings);
+        tags(&route, findings);
+        auth(&route, findings);
+        paths(&route, apis, &mut without_api, findings);
+        identity(&route, sensitive, findings);
+    }
+    secrets(document, "", findings);
+    algorithms(document, findings);
+}
+
+fn routes(document: &Node) -> Vec<Route<'_>> {
+    let services = document.items_of("services");
+    let nested = services.iter().flat_map(|service| {
+        let routes = service.items_of("routes").iter();
+        routes.map(move |node| (node, Some(service)))
+    });
+    let beside = document.items_of("routes").iter().map(|node| {
+        let to = node.get("service");
+        let name = to.and_then(|to| to.text().or_else(|| to.text_of("name")));
+        let service = services
+            .iter()
+            .find(|it| name.is_some() && it.text_of("name") == name);
+        (node, service)
+    });
+    nested
+        .chain(beside)
+        .map(|(node, service)| Route {
+            node,
+            service,
+            document,
+        })
+        .collect()
+}
+
+impl<'a> Route<'a> {
+    fn line(&self) -> u64 {
+        self.node.line_of("name")
+    }
+
+    fn name(&self) -> &'a str {
+        self.node.text_of("name").unwrap_or("(without a name)")
+    }
+
+    fn paths(&self) -> impl Iterator<Item = (&'a str, u64)> {
+        let paths = self.node.items_of("paths").iter();
+        paths.filter_map(|path| Some((path.text()?, path.line)))
+    }
+
+    fn has_tag(&self, fits: impl Fn(&str) -> bool) -> bool {
+        let mut tags = self.node.items_of("tags").iter().filter_map(Node::text);
+        tags.any(fits)
+    }
+}
+
+fn is_on(node: &Node) -> bool {
+    node.get("enabled").and_then(Node::bool) != Some(false)
+}
+
+fn name(route: &Route<'_>, findings: &mut Findings) {
+    let name = route.name();
+    let parts: Vec<&str> = name.split('-').collect();
+    let is_word = |part: &&str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    let is_version = |part: &&str| {
+        part.strip_prefix('v')
+            .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let version = parts.iter().position(is_version);
+    let good = parts.first() == Some(&"rt")
+        && parts.iter().all(is_word)
+        && version.is_some_and(|at| at >= 2 && at < parts.len().saturating_sub(1));
+    if !good {
+        let message = format!(
+            "{name} is not named rt-<service>-<version>-<purpose>, such as rt-orders-v1-api"
+        );
+        findings.error("route-name", route.line(), message);
+    }
+}
+
+fn tags(route: &Route<'_>, findings: &mut Findings) {
+    let missing: Vec<&str> = ["env:", "owner:", "tier:"]
+        .into_iter()
+        .filter(|key| {
+            !route.has_tag(|tag| {
+                tag.strip_prefix(key)
+                    .is_some_and(|it| !it.trim().is_empty())
+            })
+        })
+        .collect();
+    if !missing.is_empty() {
+        let message = format!("{} has no tag {}", route.name(), missing.join(", "));
+        findings.error("tags-missing", route.line(), message);
+    }
+}
+
+fn auth(route: &Route<'_>, findings: &mut Findings) {
+    let plugin = |of: &Node| {
+        of.items_of("plugins").iter().any(|plugin| {
+            is_on(plugin)
+                && plugin.text_of("name").is_some_and(|name| AUTH_PLUGINS.contains(&name))
+                // One of the document may be of another route or service.
+                && (plugin.get("route").is_none() && plugin.get("service").is_none()
+                    && plugin.get("consumer").is_none())
+        })
+    };
+    let filter = |of: &Node| of.items_of("filter_chains").iter().any(has_auth);
+    let beside = route
+        .document
+        .items_of("filter_chains")
+        .iter()
+        .any(|chain| {
+            let is_of = |field: &str, owner: Option<&Node>| {
+                let to = chain.get(field);
+                let to = to.and_then(|to| to.text().or_else(|| to.text_of("name")));
+                to.is_some() && to == owner.and_then(|owner| owner.text_of("name"))
+            };
+            (is_of("route", Some(route.node)) || is_of("service", route.service)) && has_auth(chain)
+        });
+    let nodes = [Some(route.node), route.service];
+    let guarded = nodes
+        .into_iter()
+        .flatten()
+        .any(|of| plugin(of) || filter(of))
+        || plugin(route.document)
+        || beside;
+    if !guarded && !route.has_tag(|tag| tag == "public:true") {
+        let message = format!(
+            "{} has no authentication, and no tag public:true",
+            route.name()
+        );
+        findings.error("auth-missing", route.line(), message);
+    }
+}
+
+/// Whether a filter of the chain finds out who it is.
+fn has_auth(chain: &Node) -> bool {
+    is_on(chain)
+        && chain
+            .items_of("filters")
+            .iter()
+            .any(|filter| is_on(filter) && filter.text_of("name") == Some("auth"))
+}
+
+fn paths<'a>(
+    route: &Route<'a>,
+    apis: &Apis,
+    without_api: &mut Vec<&'a str>,
+    findings: &mut Findings,
+) {
+    let Some(service) = route.service else {
+        return;
+    };
+    let name = service.text_of("name").unwrap_or("(without a name)");
+    let Some(api) = apis.of(name) else {
+        if !without_api.contains(&name) {
+            let message =
+                format!("there is no OpenAPI document of {name}: {name}.yaml, .yml or .json");
+            findings.error("openapi-missing", service.line_of("name"), message);
+            without_api.push(name);
+        }
+        return;
+    };
+    let strips = route.node.get("strip_path").and_then(Node::bool) != Some(false);
+    let base = base_of(service);
+    for (path, line) in route.paths() {
+        let sent = match (strips, path.strip_prefix('~')) {
+            (true, _) => base.clone(),
+            (false, Some(regex)) => format!("{base}{}", literal(regex)),
+            (false, None) => format!("{base}{path}"),
+        };
+        if !api.has_under(&sent) {
+            let message = format!(
+                "{}: {name} has nothing at {sent}, where {path} leads",
+                route.name()
+            );
+            findings.error("path-unknown", line, message);
+            continue;
+        }
+        for method in route.node.items_of("methods") {
+            if let Some(word) = method.text().filter(|word| !api.takes(&sent, word)) {
+                let message = format!("{}: {name} takes no {word} at {sent}", route.name());
+                findings.error("method-unknown", method.line, message);
+            }
+        }
+    }
+}
+
+/// The path that comes before every other: that of `url`, or `path`.
+fn base_of(service: &Node) -> String {
+    let of_url = service.text_of("url").and_then(|url| {
+        let (_, rest) = url.split_once("://")?;
+        let (_, path) = rest.split_once('/')?;
+        Some(format!("/{path}"))
+    });
+    let path = of_url.or_else(|| service.text_of("path").map(str::to_owned));
+    path.unwrap_or_default().trim_end_matches('/').to_owned()
+}
+
+/// The whole segments at the beginning of a regular expression that are nothing but text.
+fn literal(regex: &str) -> String {
+    let regex = regex.strip_prefix('^').unwrap_or(regex);
+    let special = |c: char| "\\()[]{}.*+?|^$".contains(c);
+    match regex.find(special) {
+        None => regex.to_owned(),
+        Some(at) => {
+            let text = regex.get(..at).unwrap_or_default();
+            let rest = regex.get(at..).unwrap_or_default();
+            // `/v1/orders$` ends with a whole segment, `/v1/ord.*` does not.
+            let whole = rest == "$" || text.ends_with('/');
+            let end = if whole {
+                text.len()
+            } else {
+                text.rfind('/').unwrap_or(0)
+            };
+            text.get(..end).unwrap_or_default().to_owned()
+        }
+    }
+}
+
+fn identity(route: &Route<'_>, sensitive: &[String], findings: &mut Findings) {
+    let covers = |path: &str, prefix: &str| {
+        let path = path.strip_prefix('~').unwrap_or(path);
+        let path = path.strip_prefix('^').unwrap_or(path);
+        let rest = path.strip_prefix(prefix.trim_end_matches('/'));
+        rest.is_some_and(|rest| {
+            rest.is_empty() || !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-')
+        })
+    };
+    let is_sensitive = route
+        .paths()
+        .any(|(path, _)| sensitive.iter().any(|prefix| covers(path, prefix)));
+    if !is_sensitive {
+        return;
+    }
+    let named = [Some(route.node), route.service]
+        .into_iter()
+        .flatten()
+        .any(|of| {
+            of.members().iter().any(|(key, member)| {
+                // The other routes of the service are none of its business.
+                (key.name != "routes") && has_spiffe_id(&key.name, member)
+            })
+        });
+    if !named {
+        let message = format!(
+            "{} is sensitive: it has no spiffe_id, spiffe://…",
+            route.name()
+        );
+        findings.error("spiffe-missing", route.line(), message);
+    }
+    let Some(service) = route.service else {
+        return;
+    };
+    let https = service.text_of("url").map_or_else(
+        || service.text_of("protocol") == Some("https"),
+        |url| url.starts_with("https://"),
+    );
+    let verified = service.get("tls_verify").and_then(Node::bool) == Some(true);
+    if !https || !verified || service.get("client_certificate").is_none() {
+        let message = format!(
+            "{} is sensitive: its service needs https, tls_verify: true and a client_certificate",
+            route.name()
+        );
+        findings.error("upstream-unverified", route.line(), message);
+    }
+}
+
+fn has_spiffe_id(name: &str, node: &Node) -> bool {
+    match &node.kind {
+        Kind::Text(text) => name == "spiffe_id" && text.starts_with("spiffe://") && text.len() > 9,
+        Kind::List(items) => items.iter().any(|item| has_spiffe_id("", item)),
+        Kind::Map(members) => members
+            .iter()
+            .any(|(key, member)| has_spiffe_id(&key.name, member)),
+        _ => false,
+    }
+}
+
+/// Parts of names whose values are secrets.
+const SECRET_NAMES: [&str; 11] = [
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "private_key",
+    "api_key",
+    "apikey",
+    "access_key",
+    "credential",
+    "passphrase",
+    "client_key",
+];
+/// Names that look like one of these and hold something else.
+const NO_SECRETS: [&str; 14] = [
+    "api_key_header",
+    "token_cache",
+    "token_from",
+    "max_token_bytes",
+    "token_endpoint",
+    "token_url",
+    "token_type",
+    "secret_is_base64",
+    "forward_credential",
+    "hide_credentials",
+    "forward_credentials",
+    "key_names",
+    "token_header",
+    "credential_claim",
+];
+
+fn secrets(node: &Node, name: &str, findings: &mut Findings) {
+    match &node.kind {
+        Kind::Text(text) => {
+            let lower = name.to_ascii_lowercase().replace('-', "_");
+            let named = SECRET_NAMES.iter().any(|part| lower.contains(part))
+                && !NO_SECRETS.contains(&lower.as_str());
+            // What is shown is the name alone.
+            if (named && !text.is_empty() && !is_reference(text)) || is_shaped_like_one(text) {
+                let what = if name.is_empty() { "a list" } else { name };
+                let message = format!(
+                    "{what} holds a secret: refer to it, {{vault://…}} or ${{{{ env \"…\" }}}}"
+                );
+                findings.error("secret-in-plain", node.line, message);
+            }
+        }
+        Kind::List(items) => items.iter().for_each(|item| secrets(item, name, findings)),
+        Kind::Map(members) => {
+            for (key, member) in members {
+                // The keys of Kong's key-auth plugin are called just that.
+                let is_credential = name == "keyauth_credentials" && key.name == "key";
+                let name = if is_credential { "api_key" } else { &key.name };
+                secrets(member, name, findings);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A reference to a vault of Kong, or what decK or a template puts in.
+fn is_reference(text: &str) -> bool {
+    text.starts_with("{vault://") || text.starts_with("${") || text.starts_with("{{")
+}
+
+/// Whether it looks like a secret by itself.
+fn is_shaped_like_one(text: &str) -> bool {
+    let words = |from: &str, least: usize| {
+        text.match_indices(from).any(|(at, _)| {
+            let rest = text
+                .get(at.saturating_add(from.len())..)
+                .unwrap_or_default();
+            let length = rest
+                .bytes()
+                .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+                .count();
+            length >= least
+        })
+    };
+    let in_url = text.split_once("://").is_some_and(|(_, rest)| {
+        let authority = rest.split('/').next().unwrap_or_default();
+        authority
+            .rsplit_once('@')
+            .and_then(|(user, _)| user.split_once(':'))
+            .is_some_and(|(_, password)| !password.is_empty() && !is_reference(password))
+    });
+    let token = text.starts_with("eyJ") && text.split('.').count() == 3 && text.len() > 40;
+    text.contains("PRIVATE KEY-----")
+        || words("AKIA", 16)
+        || words("gk_live_", 20)
+        || words("gk_test_", 20)
+        || words("ghp_", 30)
+        || words("xoxb-", 20)
+        || words("sk_live_", 20)
+        || token
+        || in_url
+}
+
+/// Keys of Kong's own `jwt` plugin: HS256 unless they say otherwise. And the providers of our `auth`.
+fn algorithms(node: &Node, findings: &mut Findings) {
+    for (key, member) in node.members() {
+        match key.name.as_str() {
+            "jwt_secrets" => {
+                for secret in member.items() {
+                    let algorithm = secret.text_of("algorithm");
+                    if algorithm.is_none_or(|it| it.starts_with("HS")) {
+                        let message = format!(
+                            "a key of the jwt plugin is of {}: name RS256, ES256 or another with a key pair",
+                            algorithm.unwrap_or("no algorithm, and so HS256")
+                        );
+                        findings.error("algorithm-unpinned", secret.line, message);
+                    }
+                }
+            }
+            "algorithms" => {
+                let names: Vec<&str> = member.items().iter().filter_map(Node::text).collect();
+                if names.iter().any(|it| it.starts_with("HS") || *it == "none") {
+                    let message = "a shared secret is no key pair: RS256, ES256 or EdDSA";
+                    findings.error("algorithm-unpinned", key.line, message);
+                }
+            }
+            _ => {}
+        }
+        algorithms(member, findings);
+    }
+    for item in node.items() {
+        algorithms(item, findings);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regular_expressions_have_a_literal_beginning() {
+        for (regex, expected) in [
+            ("/v1/orders", "/v1/orders"),
+            ("/v1/orders$", "/v1/orders"),
+            ("^/v1/orders/(?<id>\\d+)$", "/v1/orders/"),
+            ("/v1/ord.*", "/v1"),
+            ("(/a|/b)", ""),
+        ] {
+            assert_eq!(literal(regex), expected, "{regex}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_shape() {
+        for text in [
+            "-----BEGIN RSA PRIVATE KEY-----\nMII",
+            "AKIAIOSFODNN7EXAMPLE",
+            "redis://user:hunter2@redis:6379/0",
+            "Bearer gk_live_0123456789abcdef0123",
+            "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJlLXZhbHVl",
+        ] {
+            assert!(is_shaped_like_one(text), "{text}");
+        }
+        for text in [
+            "redis://redis:6379",
+            "https://auth.example.com/token",
+            "gk_live_",
+            "a@b.example",
+            "redis://user:${PASSWORD}@redis",
+        ] {
+            assert!(!is_shaped_like_one(text), "{text}");
+        }
+    }
+}
