@@ -1,6 +1,7 @@
 //! The filters that this command knows, each by its own code.
 
-use policy::Loaded;
+use policy::chain::Links as _;
+use policy::{ConfigErrors, Filter as _, Loaded};
 use serde_json::Value;
 
 /// A filter.
@@ -20,10 +21,10 @@ macro_rules! filters {
         pub const FILTERS: &[Filter] = &[$(
             Filter {
                 name: stringify!($name),
-                problems: problems_of::<$name::Config>,
+                problems: |config| problems_of(Loaded::<$name::Config>::parse(config)),
                 schema: policy::schema::of::<$name::Raw>,
             },
-        )*];
+        )* CHAIN];
     };
 }
 
@@ -36,8 +37,22 @@ filters! {
     tarpit
 }
 
-fn problems_of<C: policy::Configure>(config: &[u8]) -> Vec<(String, String)> {
-    match Loaded::<C>::parse(config) {
+/// All of them in one module, each with its section of the configuration.
+const CHAIN: Filter = Filter {
+    name: portcullis::Portcullis::NAME,
+    problems: |config| problems_of(portcullis::Portcullis::load(config)),
+    schema: || {
+        let links = <portcullis::Concerns as policy::Chained>::Links::names();
+        let sections: Vec<(&str, Value)> = links
+            .into_iter()
+            .filter_map(|name| Some((name, (find(name)?.schema)())))
+            .collect();
+        policy::schema::of_chain(&sections)
+    },
+};
+
+fn problems_of<T>(loaded: Result<T, ConfigErrors>) -> Vec<(String, String)> {
+    match loaded {
         Ok(_) => Vec::new(),
         Err(errors) => errors
             .iter()

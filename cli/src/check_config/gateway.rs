@@ -85,6 +85,17 @@ impl Found<'_> {
         self.config.get(name).filter(|_| is_chain)
     }
 
+    /// The filters that run here: itself, or the links of the chain.
+    pub fn concerns(&self) -> Vec<&'static str> {
+        match self.filter.name {
+            "portcullis" => {
+                let links = ORDER.into_iter();
+                links.filter(|name| self.section(name).is_some()).collect()
+            }
+            name => vec![name],
+        }
+    }
+
     /// Whether a limit counts by what is in a request's body.
     pub fn reads_bodies(&self) -> bool {
         self.members("dimension")
@@ -163,24 +174,28 @@ pub fn problems_in_text(
 /// What the configurations of all filters of a chain say about the gateway and about each other.
 pub fn check_chain(chain: &[Found<'_>], findings: &mut Findings) {
     let mut seen = BTreeSet::new();
-    let mut furthest: Option<(usize, &Found<'_>)> = None;
-    for found in chain {
-        let name = found.filter.name;
+    let mut furthest: Option<(usize, &str)> = None;
+    let all = chain.iter().flat_map(|found| {
+        let concerns = found.concerns().into_iter();
+        concerns.map(move |name| (found, name))
+    });
+    for (found, name) in all {
         if !seen.insert(name) {
             let message =
-                "is in this chain twice: each request is judged and counted twice".to_owned();
+                format!("{name} is in this chain twice: each request is judged and counted twice");
             found.warning(findings, "filter-twice", "", message);
         }
-        if let Some(place) = ORDER.iter().position(|known| *known == name) {
-            match furthest {
-                Some((before, earlier)) if before > place => {
-                    let message =
-                        format!("comes after {}: {}", earlier.filter.name, why_before(name));
-                    found.warning(findings, "order", "", message);
-                }
-                _ => furthest = Some((place, found)),
+        let place = ORDER.iter().position(|known| *known == name);
+        match (place, furthest) {
+            (Some(place), Some((before, earlier))) if before > place => {
+                let message = format!("{name} comes after {earlier}: {}", why_before(name));
+                found.warning(findings, "order", "", message);
             }
+            (Some(place), _) => furthest = Some((place, name)),
+            (None, _) => {}
         }
+    }
+    for found in chain {
         for (path, token) in found.members("service_token") {
             if token
                 .as_str()

@@ -214,10 +214,14 @@ fn auth(route: &Route<'_>, findings: &mut Findings) {
 /// Whether a filter of the chain finds out who it is.
 fn has_auth(chain: &Node) -> bool {
     is_on(chain)
-        && chain
-            .items_of("filters")
-            .iter()
-            .any(|filter| is_on(filter) && filter.text_of("name") == Some("auth"))
+        && chain.items_of("filters").iter().any(|filter| {
+            let has = match filter.text_of("name") {
+                Some("auth") => true,
+                Some("portcullis") => filter.at(&["config", "auth"]).is_some(),
+                _ => false,
+            };
+            has && is_on(filter)
+        })
 }
 
 fn paths<'a>(

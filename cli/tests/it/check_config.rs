@@ -364,14 +364,14 @@ const IN_KONG: &[Mistake] = &[
         "a filter twice",
         "      - name: tarpit\n",
         "      - name: edge_headers\n        config: {}\n      - name: tarpit\n",
-        "warning: edge_headers: is in this chain twice",
+        "warning: edge_headers: edge_headers is in this chain twice",
         "- name: edge_headers\n        config: {}\n      - name: tarpit",
     ),
     mistake(
         "limits before it is known who it is",
         "      - name: auth\n        config:\n          trusted",
         "      - name: rate_limit\n        config:\n          proxy: { upstream: \"10.0.0.9:8970\", authority: x }\n          rules: [ { limits: [ { dimension: ip, limit: 5/s, scope: early } ] } ]\n      - name: auth\n        config:\n          trusted",
-        "warning: auth: comes after rate_limit: who is refused should spend no budget",
+        "warning: auth: auth comes after rate_limit: who is refused should spend no budget",
         "- name: auth",
     ),
     mistake(
@@ -514,6 +514,8 @@ fn the_shipped_configurations_are_right_but_for_the_token() {
     for (arguments, filters) in [
         (["--envoy", "ops/envoy/envoy.yaml"], 5),
         (["--kong", "ops/kong/kong.yml"], 7),
+        (["--envoy", "ops/envoy/one-vm.yaml"], 1),
+        (["--kong", "ops/kong/one-vm.yml"], 1),
     ] {
         let run = portcullis([
             "check-config",

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
@@ -20,7 +20,7 @@ fn filters() -> Vec<PathBuf> {
     folders
 }
 
-fn schema_of(folder: &PathBuf) -> Value {
+fn schema_of(folder: &Path) -> Value {
     let name = folder
         .file_name()
         .unwrap()

@@ -43,6 +43,12 @@ pub fn kong_meta<Raw: JsonSchema>() -> String {
 /// The same of a [`Chain`](crate::Chain) with these sections: each a name and what [`of`] says.
 #[must_use]
 pub fn kong_meta_of_chain(sections: &[(&str, Value)]) -> String {
+    meta(of_chain(sections))
+}
+
+/// Everything that a [`Chain`](crate::Chain) with these sections understands.
+#[must_use]
+pub fn of_chain(sections: &[(&str, Value)]) -> Value {
     let properties: Map<String, Value> = sections
         .iter()
         .map(|(name, schema)| {
@@ -54,7 +60,7 @@ pub fn kong_meta_of_chain(sections: &[(&str, Value)]) -> String {
             ((*name).to_owned(), schema)
         })
         .collect();
-    meta(json!({ "type": "object", "additionalProperties": false, "properties": properties }))
+    json!({ "type": "object", "additionalProperties": false, "properties": properties })
 }
 
 fn meta(config_schema: Value) -> String {
