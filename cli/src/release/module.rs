@@ -328,6 +328,7 @@ fn read_statement<T: serde::de::DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use time::OffsetDateTime;
+    use wasmsign2::{CustomSection, Module, Section, SectionLike as _};
 
     use super::{Flaw, MODULE, Signed, Unsigned};
     use crate::release::keys::{PublicKey, SecretKey};
@@ -459,6 +460,43 @@ mod tests {
                 Err(Flaw::Changed(_) | Flaw::NoModule(_))
             ));
         }
+    }
+
+    /// What the signing crate would read past, and verify.
+    #[test]
+    fn there_is_one_way_to_write_a_module() {
+        let chain = chain();
+        let bytes = &chain.bytes[0];
+        // After the signatures, still in their section.
+        let mut module = super::read(bytes).unwrap();
+        let mut data = module.sections[0].payload().to_vec();
+        data.push(0);
+        let header = CustomSection::new(super::SIGNATURES.to_owned(), data);
+        module.sections[0] = Section::Custom(header);
+        let longer = super::written(&module).unwrap();
+        assert!(chain.public[0].verifies_module(&longer));
+        assert!(matches!(
+            signers(&longer, &chain.public),
+            Err(Flaw::Changed(_))
+        ));
+        // The length of the first section of the code in two bytes instead of one.
+        let at = bytes.len()
+            - super::written(&Module {
+                header: *MODULE,
+                sections: module.sections.split_off(1),
+            })
+            .unwrap()
+            .len()
+            + 9;
+        assert_eq!(bytes[at - 1..=at], BUILT[8..=9]);
+        let mut longer = bytes.clone();
+        longer[at] |= 0x80;
+        longer.insert(at + 1, 0);
+        assert!(chain.public[0].verifies_module(&longer));
+        assert!(matches!(
+            signers(&longer, &chain.public),
+            Err(Flaw::NoModule(_))
+        ));
     }
 
     #[test]
