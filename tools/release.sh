@@ -4,7 +4,7 @@
 #
 # usage: release.sh sbom|sign|verify|package|push|pull|promote
 #   VERSION      the release: the tag without its v; default: the workspace's version
-#   ENVIRONMENT  who is to run it; default: dev, for promote: staging
+#   ENVIRONMENT  who is to run it; default: dev. For promote: who it is approved for
 #   POLICY       which signatures that needs; default: ops/release/policy.toml
 #   KEY          the file with the signing key, or KEY_ENV: the name of the variable that holds it
 #   TICKET       where an approval was decided
