@@ -420,6 +420,34 @@ fn a_policy_that_asks_for_what_cannot_be_is_refused() {
 }
 
 #[test]
+fn the_shipped_policy_is_one() {
+    let desk = Desk::new();
+    fs::create_dir(desk.at("keys")).unwrap();
+    for (name, role) in [
+        ("builder", "build"),
+        ("steph", "staging"),
+        ("pat", "production"),
+    ] {
+        fs::copy(
+            desk.at(&format!("{name}.pub")),
+            desk.at(&format!("keys/{role}.pub")),
+        )
+        .unwrap();
+    }
+    fs::copy(
+        root().join("ops/release/policy.toml"),
+        desk.at("policy.toml"),
+    )
+    .unwrap();
+    let module = desk.signed("tarpit");
+    for (to, key) in [("staging", "steph"), ("production", "pat")] {
+        assert_eq!(desk.refused(&module, to, &[])[0], "missing_signature");
+        assert_eq!(desk.promote(&module, to, key, "signed").code, 0);
+        desk.trusted(&module, to, &[]);
+    }
+}
+
+#[test]
 fn secret_keys_stay_secret() {
     let desk = Desk::new();
     let key = desk.path("builder.key");
