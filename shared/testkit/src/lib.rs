@@ -38,6 +38,7 @@ pub mod http_client;
 pub mod http_server;
 #[cfg(feature = "gateway")]
 pub mod long_list;
+#[cfg(feature = "gateway")]
 pub mod loopback;
 #[cfg(feature = "strict")]
 pub mod strict;
