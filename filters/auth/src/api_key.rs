@@ -227,7 +227,7 @@ fn read(answer: Result<Answer<'_>, CalloutError>) -> Result<Known, String> {
     }
     // The parser's own words would show what it found.
     let reply: ResolveReply =
-        serde_json::from_slice(answer.body).map_err(|_| "not the agreed JSON".to_owned())?;
+        policy::json::read(answer.body).map_err(|_| "not the agreed JSON".to_owned())?;
     if !reply.active {
         return Ok(Known::Invalid);
     }

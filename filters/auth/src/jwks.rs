@@ -135,7 +135,7 @@ impl KeySet {
                 }),
             }
         }
-        ignored.sort_by_key(|ignored| ignored.index);
+        ignored.sort_unstable_by_key(|ignored| ignored.index);
 
         if keys.is_empty() {
             return Err(JwksError::NoUsableKey(ignored));

@@ -100,11 +100,11 @@ pub(crate) fn read(answer: Result<Answer<'_>, CalloutError>, keys: usize) -> End
         Err(error) => return Ended::Silent(error.as_str()),
     };
     match answer.status {
-        200 => match serde_json::from_slice::<AcquireReply>(answer.body) {
+        200 => match policy::json::read::<AcquireReply>(answer.body) {
             Ok(reply) if reply.keys.len() == keys => Ended::Answered(reply.keys),
             _ => Ended::Silent("bad_answer"),
         },
-        503 => match serde_json::from_slice::<Problem>(answer.body) {
+        503 => match policy::json::read::<Problem>(answer.body) {
             Ok(problem) => Ended::Undecided(problem.code),
             Err(_) => Ended::Silent("unavailable"),
         },

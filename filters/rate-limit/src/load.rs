@@ -81,7 +81,7 @@ impl Load {
         let reply = answer
             .ok()
             .filter(|answer| answer.status == 200)
-            .and_then(|answer| serde_json::from_slice::<LoadReply>(answer.body).ok());
+            .and_then(|answer| policy::json::read::<LoadReply>(answer.body).ok());
         match reply {
             Some(reply) => {
                 self.factors = reply.factors;

@@ -59,7 +59,7 @@ impl Tiers {
         match answer.status {
             304 => Ok(()),
             200 => {
-                let table: TierTable = serde_json::from_slice(answer.body)
+                let table: TierTable = policy::json::read(answer.body)
                     .map_err(|error| format!("no tier table: {error}"))?;
                 for tier in table.tiers.values() {
                     for limit in tier.limits.values() {

@@ -86,10 +86,12 @@ impl<C: Configure> Loaded<C> {
         let Value::Object(members) = &mut value else {
             return Err(ConfigErrors::one("", "must be a JSON object"));
         };
-        let guard_members: serde_json::Map<_, _> = ["shadow", "on_fault"]
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), members.remove(name)?)))
-            .collect();
+        let mut guard_members = serde_json::Map::new();
+        for name in ["shadow", "on_fault"] {
+            if let Some(value) = members.remove(name) {
+                guard_members.insert(name.to_owned(), value);
+            }
+        }
         let mut taken = TakenOut::default();
         let guard = read::<GuardConfig>(Value::Object(guard_members), &mut problems, &mut taken);
         let policy = read::<C::Raw>(value, &mut problems, &mut taken).and_then(|raw| {
