@@ -15,7 +15,7 @@ cleanup() {
 trap cleanup EXIT
 
 say "a clean clone"
-git clone --quiet --no-local "$root" "$work/clone"
+git -c advice.detachedHead=false clone --quiet --no-local "$root" "$work/clone"
 mkdir -p "$work/clone/.tools"
 cp -a "$root/.tools/." "$work/clone/.tools/"
 cd "$work/clone"

@@ -18,7 +18,7 @@ trap 'rm -rf "$work"' EXIT
 # clone <folder>: this commit, and a CARGO_HOME with the crates that were fetched already.
 clone() {
     local home="$1.cargo" from=${CARGO_HOME:-$HOME/.cargo} part
-    git clone --quiet --no-local "$source" "$1"
+    git -c advice.detachedHead=false clone --quiet --no-local "$source" "$1"
     mkdir -p "$home/registry"
     for part in index cache; do
         [ ! -d "$from/registry/$part" ] || cp -a "$from/registry/$part" "$home/registry/"
