@@ -8,6 +8,7 @@ mod completions;
 mod filters;
 mod finding;
 mod keygen;
+mod kong;
 mod lint;
 mod outcome;
 mod package;

@@ -7,6 +7,7 @@ use super::Seen;
 use super::gateway::{self, Found};
 use crate::filters::{self, Filter};
 use crate::finding::Findings;
+use crate::kong::{NAMELESS, Route, is_on, name_of, reference, routes};
 use crate::yaml::{Kind, Node};
 
 /// Fields of a chain (`kong/db/schema/entities/filter_chains.lua`).
@@ -29,13 +30,6 @@ const OF_FILTER: [&str; 3] = ["name", "enabled", "config"];
 enum Owner<'a> {
     Service(&'a str),
     Route(&'a str),
-}
-
-/// A route and the service that it leads to.
-struct Route<'a> {
-    node: &'a Node,
-    name: &'a str,
-    service: Option<&'a str>,
 }
 
 /// Checks a document.
@@ -78,38 +72,6 @@ pub fn check(document: &Node, seen: &mut Vec<Seen>, findings: &mut Findings) {
     }
 }
 
-/// Every route, in a service or beside.
-fn routes(document: &Node) -> Vec<Route<'_>> {
-    let nested = document.items_of("services").iter().flat_map(|service| {
-        let name = name_of(service);
-        service
-            .items_of("routes")
-            .iter()
-            .map(move |node| (node, name))
-    });
-    let beside = document.items_of("routes").iter().map(|node| {
-        let service = node.get("service").and_then(reference);
-        (node, service)
-    });
-    nested
-        .chain(beside)
-        .map(|(node, service)| Route {
-            node,
-            name: name_of(node).unwrap_or("(without a name)"),
-            service,
-        })
-        .collect()
-}
-
-fn name_of(node: &Node) -> Option<&str> {
-    node.text_of("name").or_else(|| node.text_of("id"))
-}
-
-/// `route: x` or `route: { name: x }`.
-fn reference(node: &Node) -> Option<&str> {
-    node.text().or_else(|| name_of(node))
-}
-
 /// Every chain, with what it belongs to: one thing, if it is right.
 fn chains_of<'a>(document: &'a Node, routes: &[Route<'a>]) -> Vec<(&'a Node, Vec<Owner<'a>>)> {
     let of_routes = routes.iter().flat_map(|route| {
@@ -118,12 +80,12 @@ fn chains_of<'a>(document: &'a Node, routes: &[Route<'a>]) -> Vec<(&'a Node, Vec
         chains.map(move |chain| (chain, vec![owner]))
     });
     let of_services = document.items_of("services").iter().flat_map(|service| {
-        let owner = Owner::Service(name_of(service).unwrap_or("(without a name)"));
+        let owner = Owner::Service(name_of(service).unwrap_or(NAMELESS));
         let chains = service.items_of("filter_chains").iter();
         chains.map(move |chain| (chain, vec![owner]))
     });
     let beside = document.items_of("filter_chains").iter().map(|chain| {
-        let to = |field| chain.get(field).and_then(reference);
+        let to = |field| reference(chain, field);
         let service = to("service").map(Owner::Service);
         (
             chain,
@@ -135,10 +97,6 @@ fn chains_of<'a>(document: &'a Node, routes: &[Route<'a>]) -> Vec<(&'a Node, Vec
         )
     });
     of_routes.chain(of_services).chain(beside).collect()
-}
-
-fn is_on(node: &Node) -> bool {
-    node.get("enabled").and_then(Node::bool) != Some(false)
 }
 
 /// Checks a chain by itself.
@@ -276,7 +234,7 @@ fn check_both(
     for route in routes {
         let own = chains.get(&Owner::Route(route.name));
         let service = route
-            .service
+            .service_name
             .and_then(|name| chains.get(&Owner::Service(name)));
         let (Some(own), Some(service)) = (own, service) else {
             continue;
@@ -323,7 +281,7 @@ fn check_plugins(document: &Node, routes: &[Route<'_>], findings: &mut Findings)
     }
     let known: BTreeSet<&str> = routes.iter().map(|route| route.name).collect();
     for chain in document.items_of("filter_chains") {
-        let route = chain.get("route").and_then(reference);
+        let route = reference(chain, "route");
         if let Some(route) = route.filter(|route| !known.contains(route)) {
             let message = format!("there is no route {route}");
             findings.error("chain-owner", chain.line_of("route"), message);

@@ -2,6 +2,7 @@
 
 use super::openapi::Apis;
 use crate::finding::Findings;
+use crate::kong::{NAMELESS, Route, is_on, name_of, reference, routes};
 use crate::yaml::{Kind, Node};
 
 /// Every rule and what it asks for.
@@ -62,20 +63,13 @@ const AUTH_PLUGINS: [&str; 11] = [
     "openid-connect",
 ];
 
-/// A route, what it leads to, and the document around.
-struct Route<'a> {
-    node: &'a Node,
-    service: Option<&'a Node>,
-    document: &'a Node,
-}
-
 /// Checks a document.
 pub fn check(document: &Node, apis: &Apis, sensitive: &[String], findings: &mut Findings) {
     let mut without_api = Vec::new();
     for route in routes(document) {
         name(&route, findings);
         tags(&route, findings);
-        auth(&route, findings);
+        auth(&route, document, findings);
         paths(&route, apis, &mut without_api, findings);
         identity(&route, sensitive, findings);
     }
@@ -83,56 +77,23 @@ pub fn check(document: &Node, apis: &Apis, sensitive: &[String], findings: &mut 
     algorithms(document, findings);
 }
 
-fn routes(document: &Node) -> Vec<Route<'_>> {
-    let services = document.items_of("services");
-    let nested = services.iter().flat_map(|service| {
-        let routes = service.items_of("routes").iter();
-        routes.map(move |node| (node, Some(service)))
-    });
-    let beside = document.items_of("routes").iter().map(|node| {
-        let to = node.get("service");
-        let name = to.and_then(|to| to.text().or_else(|| to.text_of("name")));
-        let service = services
-            .iter()
-            .find(|it| name.is_some() && it.text_of("name") == name);
-        (node, service)
-    });
-    nested
-        .chain(beside)
-        .map(|(node, service)| Route {
-            node,
-            service,
-            document,
-        })
-        .collect()
+/// The line of a route's name.
+fn line_of(route: &Route<'_>) -> u64 {
+    route.node.line_of("name")
 }
 
-impl<'a> Route<'a> {
-    fn line(&self) -> u64 {
-        self.node.line_of("name")
-    }
-
-    fn name(&self) -> &'a str {
-        self.node.text_of("name").unwrap_or("(without a name)")
-    }
-
-    fn paths(&self) -> impl Iterator<Item = (&'a str, u64)> {
-        let paths = self.node.items_of("paths").iter();
-        paths.filter_map(|path| Some((path.text()?, path.line)))
-    }
-
-    fn has_tag(&self, fits: impl Fn(&str) -> bool) -> bool {
-        let mut tags = self.node.items_of("tags").iter().filter_map(Node::text);
-        tags.any(fits)
-    }
+fn paths_of<'a>(route: &Route<'a>) -> impl Iterator<Item = (&'a str, u64)> {
+    let paths = route.node.items_of("paths").iter();
+    paths.filter_map(|path| Some((path.text()?, path.line)))
 }
 
-fn is_on(node: &Node) -> bool {
-    node.get("enabled").and_then(Node::bool) != Some(false)
+fn has_tag(route: &Route<'_>, fits: impl Fn(&str) -> bool) -> bool {
+    let mut tags = route.node.items_of("tags").iter().filter_map(Node::text);
+    tags.any(fits)
 }
 
 fn name(route: &Route<'_>, findings: &mut Findings) {
-    let name = route.name();
+    let name = route.name;
     let parts: Vec<&str> = name.split('-').collect();
     let is_word = |part: &&str| {
         !part.is_empty()
@@ -152,7 +113,7 @@ fn name(route: &Route<'_>, findings: &mut Findings) {
         let message = format!(
             "{name} is not named rt-<service>-<version>-<purpose>, such as rt-orders-v1-api"
         );
-        findings.error("route-name", route.line(), message);
+        findings.error("route-name", line_of(route), message);
     }
 }
 
@@ -160,55 +121,54 @@ fn tags(route: &Route<'_>, findings: &mut Findings) {
     let missing: Vec<&str> = ["env:", "owner:", "tier:"]
         .into_iter()
         .filter(|key| {
-            !route.has_tag(|tag| {
+            !has_tag(route, |tag| {
                 tag.strip_prefix(key)
                     .is_some_and(|it| !it.trim().is_empty())
             })
         })
         .collect();
     if !missing.is_empty() {
-        let message = format!("{} has no tag {}", route.name(), missing.join(", "));
-        findings.error("tags-missing", route.line(), message);
+        let message = format!("{} has no tag {}", route.name, missing.join(", "));
+        findings.error("tags-missing", line_of(route), message);
     }
 }
 
-fn auth(route: &Route<'_>, findings: &mut Findings) {
-    let plugin = |of: &Node| {
-        of.items_of("plugins").iter().any(|plugin| {
-            is_on(plugin)
-                && plugin.text_of("name").is_some_and(|name| AUTH_PLUGINS.contains(&name))
-                // One of the document may be of another route or service.
-                && (plugin.get("route").is_none() && plugin.get("service").is_none()
-                    && plugin.get("consumer").is_none())
-        })
+fn auth(route: &Route<'_>, document: &Node, findings: &mut Findings) {
+    // What stands beside the routes belongs to what it refers to, or to all.
+    let (of_route, of_service) = (Some(route.name), route.service_name);
+    let is_of = |item: &Node| match (reference(item, "route"), reference(item, "service")) {
+        (None, None) => true,
+        (Some(name), _) => of_route == Some(name),
+        (None, name) => of_service == name,
     };
-    let filter = |of: &Node| of.items_of("filter_chains").iter().any(has_auth);
-    let beside = route
-        .document
-        .items_of("filter_chains")
-        .iter()
-        .any(|chain| {
-            let is_of = |field: &str, owner: Option<&Node>| {
-                let to = chain.get(field);
-                let to = to.and_then(|to| to.text().or_else(|| to.text_of("name")));
-                to.is_some() && to == owner.and_then(|owner| owner.text_of("name"))
-            };
-            (is_of("route", Some(route.node)) || is_of("service", route.service)) && has_auth(chain)
-        });
-    let nodes = [Some(route.node), route.service];
-    let guarded = nodes
+    let guards = |of: &Node| {
+        of.items_of("plugins")
+            .iter()
+            .any(|it| is_of(it) && authenticates(it))
+            || of
+                .items_of("filter_chains")
+                .iter()
+                .any(|it| is_of(it) && has_auth(it))
+    };
+    let mut around = [Some(route.node), route.service, Some(document)]
         .into_iter()
-        .flatten()
-        .any(|of| plugin(of) || filter(of))
-        || plugin(route.document)
-        || beside;
-    if !guarded && !route.has_tag(|tag| tag == "public:true") {
+        .flatten();
+    if !around.any(guards) && !has_tag(route, |tag| tag == "public:true") {
         let message = format!(
             "{} has no authentication, and no tag public:true",
-            route.name()
+            route.name
         );
-        findings.error("auth-missing", route.line(), message);
+        findings.error("auth-missing", line_of(route), message);
     }
+}
+
+/// Whether a plugin of Kong refuses those of whom it does not know who they are.
+fn authenticates(plugin: &Node) -> bool {
+    let known = plugin
+        .text_of("name")
+        .is_some_and(|name| AUTH_PLUGINS.contains(&name));
+    let anonymous = plugin.at(&["config", "anonymous"]).and_then(Node::text);
+    known && is_on(plugin) && plugin.get("consumer").is_none() && anonymous.is_none()
 }
 
 /// Whether a filter of the chain finds out who it is.
@@ -233,7 +193,7 @@ fn paths<'a>(
     let Some(service) = route.service else {
         return;
     };
-    let name = service.text_of("name").unwrap_or("(without a name)");
+    let name = name_of(service).unwrap_or(NAMELESS);
     let Some(api) = apis.of(name) else {
         if !without_api.contains(&name) {
             let message =
@@ -245,7 +205,7 @@ fn paths<'a>(
     };
     let strips = route.node.get("strip_path").and_then(Node::bool) != Some(false);
     let base = base_of(service);
-    for (path, line) in route.paths() {
+    for (path, line) in paths_of(route) {
         let sent = match (strips, path.strip_prefix('~')) {
             (true, _) => base.clone(),
             (false, Some(regex)) => format!("{base}{}", literal(regex)),
@@ -254,14 +214,14 @@ fn paths<'a>(
         if !api.has_under(&sent) {
             let message = format!(
                 "{}: {name} has nothing at {sent}, where {path} leads",
-                route.name()
+                route.name
             );
             findings.error("path-unknown", line, message);
             continue;
         }
         for method in route.node.items_of("methods") {
             if let Some(word) = method.text().filter(|word| !api.takes(&sent, word)) {
-                let message = format!("{}: {name} takes no {word} at {sent}", route.name());
+                let message = format!("{}: {name} takes no {word} at {sent}", route.name);
                 findings.error("method-unknown", method.line, message);
             }
         }
@@ -309,9 +269,8 @@ fn identity(route: &Route<'_>, sensitive: &[String], findings: &mut Findings) {
             rest.is_empty() || !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-')
         })
     };
-    let is_sensitive = route
-        .paths()
-        .any(|(path, _)| sensitive.iter().any(|prefix| covers(path, prefix)));
+    let is_sensitive =
+        paths_of(route).any(|(path, _)| sensitive.iter().any(|prefix| covers(path, prefix)));
     if !is_sensitive {
         return;
     }
@@ -327,9 +286,9 @@ fn identity(route: &Route<'_>, sensitive: &[String], findings: &mut Findings) {
     if !named {
         let message = format!(
             "{} is sensitive: it has no spiffe_id, spiffe://…",
-            route.name()
+            route.name
         );
-        findings.error("spiffe-missing", route.line(), message);
+        findings.error("spiffe-missing", line_of(route), message);
     }
     let Some(service) = route.service else {
         return;
@@ -342,9 +301,9 @@ fn identity(route: &Route<'_>, sensitive: &[String], findings: &mut Findings) {
     if !https || !verified || service.get("client_certificate").is_none() {
         let message = format!(
             "{} is sensitive: its service needs https, tls_verify: true and a client_certificate",
-            route.name()
+            route.name
         );
-        findings.error("upstream-unverified", route.line(), message);
+        findings.error("upstream-unverified", line_of(route), message);
     }
 }
 
