@@ -5,19 +5,20 @@
 mod envoy;
 mod gateway;
 mod kong;
+mod kong_conf;
 mod kubernetes;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
 use crate::filters::Filter;
 use crate::finding::{Finding, Findings, Severity};
 use crate::outcome::{Failure, Outcome};
 use crate::schema::filter;
-use crate::yaml;
+use crate::yaml::{self, Node};
 
 /// Check the configuration of a filter, or every one in a gateway's configuration
 ///
@@ -39,6 +40,9 @@ pub struct CheckConfig {
     /// A declarative configuration of Kong, YAML or JSON
     #[arg(long, value_name = "FILE")]
     kong: Option<PathBuf>,
+    /// The kong.conf beside it
+    #[arg(long, value_name = "FILE", requires = "kong")]
+    kong_conf: Option<PathBuf>,
     /// Count warnings as errors
     #[arg(long)]
     strict: bool,
@@ -59,13 +63,6 @@ struct Report {
 pub struct Seen {
     filter: String,
     line: u64,
-}
-
-/// A form that a gateway's configuration comes in.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Gateway {
-    Envoy,
-    Kong,
 }
 
 impl fmt::Display for Report {
@@ -95,8 +92,8 @@ impl CheckConfig {
     pub fn run(self) -> Result<Outcome, Failure> {
         let (filters, findings) = match (self.filter, &self.file, &self.envoy, &self.kong) {
             (Some(filter), Some(file), None, None) => one(filter, file)?,
-            (None, None, Some(file), None) => in_gateway(Gateway::Envoy, file)?,
-            (None, None, None, Some(file)) => in_gateway(Gateway::Kong, file)?,
+            (None, None, Some(file), None) => in_envoy(file)?,
+            (None, None, None, Some(file)) => in_kong(file, self.kong_conf.as_deref())?,
             _ => return Err(Failure::new("give a filter and a file, --envoy or --kong")),
         };
         let count = |severity| findings.iter().filter(|it| it.severity == severity).count();
@@ -123,18 +120,40 @@ fn one(filter: &Filter, file: &Path) -> Result<(Vec<Seen>, Vec<Finding>), Failur
     Ok((vec![seen], findings.into_vec()))
 }
 
-fn in_gateway(gateway: Gateway, file: &Path) -> Result<(Vec<Seen>, Vec<Finding>), Failure> {
-    let name = file.display().to_string();
-    let mut findings = Findings::new(name);
+fn in_envoy(path: &Path) -> Result<(Vec<Seen>, Vec<Finding>), Failure> {
+    in_gateway(path, |file, document, seen, findings| {
+        envoy::check(file, document, seen, findings);
+    })
+}
+
+fn in_kong(path: &Path, conf: Option<&Path>) -> Result<(Vec<Seen>, Vec<Finding>), Failure> {
+    let mut all = Vec::new();
+    let (seen, mut found) = in_gateway(path, |_, document, seen, findings| {
+        all.push(kong::check(document, seen, findings));
+    })?;
+    if let Some(conf) = conf {
+        let text = yaml::read(conf)?;
+        let mut findings = Findings::new(conf.display().to_string());
+        for needs in &all {
+            kong_conf::check(&text, needs, &mut findings);
+        }
+        found.extend(findings.into_vec());
+    }
+    Ok((seen, found))
+}
+
+/// Calls for each document of a file.
+fn in_gateway(
+    path: &Path,
+    mut check: impl FnMut(&yaml::File, &Node, &mut Vec<Seen>, &mut Findings),
+) -> Result<(Vec<Seen>, Vec<Finding>), Failure> {
+    let mut findings = Findings::new(path.display().to_string());
     let mut seen = Vec::new();
-    match yaml::File::read(file)? {
+    match yaml::File::read(path)? {
         Err(not_yaml) => findings.error("yaml", not_yaml.line.unwrap_or(0), not_yaml.why),
         Ok(file) => {
             for document in &file.documents {
-                match gateway {
-                    Gateway::Envoy => envoy::check(&file, document, &mut seen, &mut findings),
-                    Gateway::Kong => kong::check(document, &mut seen, &mut findings),
-                }
+                check(&file, document, &mut seen, &mut findings);
             }
             if seen.is_empty() {
                 findings.error("no-filter", 0, "no filter of Portcullis is in it");

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::Seen;
 use super::gateway::{self, Found};
+use super::kong_conf::Needs;
 use crate::filters::{self, Filter};
 use crate::finding::Findings;
 use crate::kong::{NAMELESS, Route, is_on, name_of, reference, routes};
@@ -32,8 +33,9 @@ enum Owner<'a> {
     Route(&'a str),
 }
 
-/// Checks a document.
-pub fn check(document: &Node, seen: &mut Vec<Seen>, findings: &mut Findings) {
+/// Checks a document; what is said of `kong.conf` depends on what its filters need.
+pub fn check(document: &Node, seen: &mut Vec<Seen>, findings: &mut Findings) -> Needs {
+    let mut needs = Needs::default();
     if document.get("_format_version").is_none() {
         let message = "is no declarative configuration of Kong: it has no _format_version";
         findings.error("kong-format", document.line, message);
@@ -44,6 +46,7 @@ pub fn check(document: &Node, seen: &mut Vec<Seen>, findings: &mut Findings) {
     for (chain, owners) in chains_of(document, &routes) {
         let found = check_chain(chain, &owners, seen, findings);
         for it in &found {
+            needs.add(it);
             check_addresses(it, findings);
             gateway::check_routes(it, &route_names, findings);
         }
@@ -70,6 +73,7 @@ pub fn check(document: &Node, seen: &mut Vec<Seen>, findings: &mut Findings) {
         let message = "the plugin prometheus is missing: nobody sees what the filters count";
         findings.warning("no-metrics", document.line, message);
     }
+    needs
 }
 
 /// Every chain, with what it belongs to: one thing, if it is right.

@@ -536,6 +536,68 @@ fn the_shipped_configurations_are_right_but_for_the_token() {
     }
 }
 
+#[test]
+fn what_kong_itself_is_told_is_checked() {
+    let good = fs::read_to_string(root().join("ops/kong/kong.conf")).unwrap();
+    let folder = TempDir::new().unwrap();
+    let conf = folder.path().join("kong.conf");
+    let check = |text: &str| {
+        fs::write(&conf, text).unwrap();
+        portcullis([
+            "check-config".as_ref(),
+            "--kong".as_ref(),
+            "ops/kong/kong.yml".as_ref(),
+            "--kong-conf".as_ref(),
+            conf.as_os_str(),
+        ])
+    };
+    let run = check(&good);
+    assert!(!run.stdout.contains("kong.conf"), "{run:#?}");
+    assert_eq!(run.code, 0);
+    for (from, to, said) in [
+        (
+            "wasm = on",
+            "wasm = off",
+            "kong.conf:7: error: filters need wasm = on",
+        ),
+        (
+            "wasm_filters_path",
+            "#",
+            "kong.conf: error: wasm_filters_path is missing",
+        ),
+        (
+            "wasm_filters = user",
+            "wasm_filters = bundled",
+            "error: wasm_filters has neither user nor edge_headers",
+        ),
+        (
+            "body_buffer_size = 64k",
+            "body_buffer_size = 1k",
+            "error: a limit reads bodies of up to 4096 bytes, and nginx keeps 1024",
+        ),
+        (
+            "worker_connections = 32768",
+            "worker_connections = 4096",
+            "error: 4096 clients in the tarpit hold two connections each",
+        ),
+        (
+            "headers = off",
+            "",
+            "warning: Kong adds Server, Via and X-Kong-*",
+        ),
+        (
+            "status_listen = 127.0.0.1:8100",
+            "status_listen = off",
+            "warning: without status_listen",
+        ),
+    ] {
+        assert!(good.contains(from), "{from}");
+        let run = check(&good.replace(from, to));
+        assert!(run.stdout.contains(said), "{said}: {run:#?}");
+        assert_eq!(run.code, i32::from(said.contains("error")), "{run:#?}");
+    }
+}
+
 /// The other forms in which Envoy takes a configuration.
 #[test]
 fn every_form_of_a_configuration_is_read() {
