@@ -12,6 +12,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::finding::{Finding, Findings, Severity};
+use crate::kong::routes;
 use crate::outcome::{Failure, Outcome};
 use crate::yaml;
 
@@ -78,6 +79,9 @@ impl Lint {
                 let apis = Apis::read(&self.openapi)?;
                 for document in &file.documents {
                     rules::check(document, &apis, &self.sensitive, &mut findings);
+                }
+                if !file.documents.iter().any(|it| !routes(it).is_empty()) {
+                    findings.error("no-route", 0, "no route is in it");
                 }
                 waivers = Waivers::of(&file.text, &mut findings);
             }

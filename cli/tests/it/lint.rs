@@ -124,6 +124,18 @@ fn sarif_has_each_finding_and_each_waiver() {
 }
 
 #[test]
+fn a_file_without_routes_is_not_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kong.yml");
+    for text in ["", "_format_version: '3.0'\n", "services: 7\n"] {
+        fs::write(&file, text).unwrap();
+        let run = lint(&file, &[]);
+        assert_eq!(run.code, 1, "{text}: {run:#?}");
+        assert!(run.stdout.contains("error: no route is in it"), "{run:#?}");
+    }
+}
+
+#[test]
 fn no_secret_is_repeated() {
     for form in ["text", "json"] {
         let run = lint(
