@@ -12,6 +12,8 @@ export COVERAGE ?= 0
 export WASM_TOOLCHAIN ?=
 # redis: the demo's redis-proxy keeps its counts in a real Redis; else in its memory.
 export STORE ?=
+# 1: fewer and shorter rounds of the benchmark, and docs/benchmarks.md stays as it is.
+export QUICK ?=
 
 ENVOY_TEST = cargo run --locked --profile ci --package envoy-test
 LIMITS_TEST = cargo build --locked --release --package redis-proxy --package limits-test && \
@@ -109,6 +111,12 @@ tarpit-bench: ## What 5,000 clients in the tarpit cost the others (5 minutes)
 	@tools/setup.sh build envoy
 	@tools/wasm.sh tarpit
 	@cargo run --locked --profile ci --package limits-test --bin tarpit-bench
+
+.PHONY: bench
+bench: ## What each filter costs beside Envoy's own and beside none (10 minutes; QUICK=1: 3)
+	@tools/setup.sh build envoy
+	@tools/wasm.sh
+	@cargo run --locked --release --package bench -- $(if $(filter 1,$(QUICK)),--quick)
 
 .PHONY: coverage
 coverage: ## Which lines the tests run; at least 80 %

@@ -52,6 +52,8 @@ missing_files() {
     for filter in filters/*/Cargo.toml; do
         filter=${filter%/Cargo.toml}
         for file in src/lib.rs src/config.rs tests/cases.rs cases.toml abi.txt meta.json README.md; do
+            # A chain has no options beside those of its links.
+            [ "$file" != src/config.rs ] || ! grep -q 'path = "\.\./' "$filter/Cargo.toml" || continue
             [ -e "$filter/$file" ] || echo "$filter/$file is missing"
         done
         grep -q '^\[\[case\]\]' "$filter/cases.toml" || echo "$filter/cases.toml has no case"

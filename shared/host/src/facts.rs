@@ -1,21 +1,44 @@
 //! What a policy may ask of this gateway.
 
+use std::cell::{Cell, OnceCell};
+
 use policy::host::Signature;
 use policy::{Fact, Host};
 
 use crate::gateway::Gateway;
 use crate::{abi, crypto};
 
-/// The gateway, seen by a policy.
-pub struct Facts(pub Gateway);
+/// The gateway, seen by a policy in the name of one request. Who the peer is, several ask in a chain: the gateway is
+/// asked once.
+#[derive(Default)]
+pub struct Facts {
+    gateway: Cell<Option<Gateway>>,
+    peer: OnceCell<Option<Vec<u8>>>,
+}
+
+impl Facts {
+    /// From now on this gateway is asked.
+    pub fn ask(&self, gateway: Gateway) {
+        self.gateway.set(Some(gateway));
+    }
+
+    fn read(&self, fact: Fact) -> Option<Vec<u8>> {
+        abi::property(self.gateway.get()?.property_of(fact)?)
+            .ok()
+            .flatten()
+    }
+}
 
 impl Host for Facts {
     fn fact(&self, fact: Fact) -> Option<Vec<u8>> {
-        abi::property(self.0.property_of(fact)?).ok().flatten()
+        match fact {
+            Fact::PeerAddress => self.peer.get_or_init(|| self.read(fact)).clone(),
+            fact => self.read(fact),
+        }
     }
 
     fn verify(&self, signature: Signature<'_>) -> Option<bool> {
-        if self.0.has_crypto() {
+        if self.gateway.get().is_some_and(Gateway::has_crypto) {
             crypto::verify(signature)
         } else {
             None

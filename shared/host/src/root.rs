@@ -212,8 +212,14 @@ impl<F: Filter> Root<F> {
             && !effects.headers.is_empty()
         {
             let removes = map == Map::Response || self.gateway().removes_headers();
-            for edit in effects.headers.drain(..) {
-                let result = match &edit {
+            // Of several edits of one header only the last is felt, and each is a call of the gateway.
+            let edits = &effects.headers;
+            let last = edits.iter().enumerate().filter(|(index, edit)| {
+                let mut later = edits.iter().skip(index.saturating_add(1));
+                !later.any(|later| later.name().eq_ignore_ascii_case(edit.name()))
+            });
+            for (_, edit) in last {
+                let result = match edit {
                     HeaderEdit::Set(name, value)
                         if name == ":path" && self.gateway().path_sent_on().is_some() =>
                     {
@@ -231,6 +237,7 @@ impl<F: Filter> Root<F> {
                 }
             }
         }
+        effects.headers.clear();
         if let Ok(mut meters) = self.meters.try_borrow_mut() {
             for (filter, outcome) in effects.outcomes.drain(..) {
                 meters.outcome(filter, outcome);

@@ -36,6 +36,8 @@ pub struct Stream<F: Filter> {
     sent_body: bool,
     /// What it waited for, and how that ended, while the gateway settles.
     settling: Option<(Waits, Ended)>,
+    /// What the gateway has told of it.
+    facts: Facts,
     pub waits: Waits,
 }
 
@@ -113,6 +115,7 @@ impl<F: Filter> Stream<F> {
             unmakable: false,
             sent_body: false,
             settling: None,
+            facts: Facts::default(),
             waits: Waits::Start,
         }
     }
@@ -379,13 +382,14 @@ impl<F: Filter> Stream<F> {
         work: impl FnOnce(&mut F::Request, Lent<'_, F>) -> R,
     ) -> Option<R> {
         let mut effects = self.root.borrow_effects();
+        self.facts.ask(self.root.gateway());
         let result = self.root.keeper.try_borrow_mut().ok().map(|mut keeper| {
             let lent = Lent {
                 config: &self.root.config,
                 keeper: &mut *keeper,
                 request: &self.request,
                 now: self.seen,
-                host: &Facts(self.root.gateway()),
+                host: &self.facts,
                 effects: &mut effects,
             };
             work(&mut self.state, lent)
@@ -400,10 +404,9 @@ impl<F: Filter> Stream<F> {
 
     fn can_make(&self, edits: &[HeaderEdit]) -> bool {
         self.root.gateway().removes_headers()
-            || edits.iter().all(|edit| {
-                let (HeaderEdit::Set(name, _) | HeaderEdit::Remove(name)) = edit;
-                self.request.all(name).nth(1).is_none()
-            })
+            || edits
+                .iter()
+                .all(|edit| self.request.all(edit.name()).nth(1).is_none())
     }
 
     fn reply(&mut self, reply: &Reply) {

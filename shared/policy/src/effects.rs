@@ -20,6 +20,15 @@ pub enum HeaderEdit {
     Remove(String),
 }
 
+impl HeaderEdit {
+    /// The header.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let (Self::Set(name, _) | Self::Remove(name)) = self;
+        name
+    }
+}
+
 /// How a request fared with one policy. Exported as
 /// `portcullis_requests{filter, outcome, code}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

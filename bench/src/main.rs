@@ -1,0 +1,156 @@
+//! What filters cost, beside Envoy's own and beside none, on this machine: `make bench`.
+//!
+//! usage: bench [--quick] [--only <part of a name>]… [--no-document]
+
+// A benchmark: what is unexpected ends it with a message.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::string_slice
+)]
+
+mod client;
+mod process;
+mod report;
+mod sample;
+mod site;
+mod target;
+mod variant;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use report::{Line, MARK, Measured};
+use site::Site;
+use testkit::workspace;
+use variant::{BARE, ONE, SEPARATE, Tokens, Variant};
+
+const CONNECTIONS: usize = 8;
+/// New tokens before anything counts.
+const WARM_UP_TOKENS: usize = 1_500;
+
+/// How much is measured.
+struct Plan {
+    rounds: usize,
+    lasts: Duration,
+    /// Requests of a round in which each has a new token.
+    fresh: usize,
+    /// Seconds that each gateway is loaded before anything counts: V8 compiles what runs often a second time.
+    warm_up: Duration,
+    only: Vec<String>,
+    write: bool,
+}
+
+fn main() -> ExitCode {
+    let mut plan = Plan {
+        rounds: 30,
+        lasts: Duration::from_millis(250),
+        fresh: 250,
+        warm_up: Duration::from_secs(5),
+        only: Vec::new(),
+        write: true,
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--quick" => {
+                plan.rounds = 7;
+                plan.lasts = Duration::from_millis(150);
+                plan.fresh = 100;
+                plan.warm_up = Duration::from_secs(2);
+                plan.write = false;
+            }
+            "--no-document" => plan.write = false,
+            "--only" => plan.only.extend(arguments.next()),
+            _ => {
+                eprintln!("usage: bench [--quick] [--only <part of a name>]… [--no-document]");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    match run(&plan) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Plan {
+    fn wants(&self, variant: &Variant) -> bool {
+        let bare = variant.name.starts_with(BARE);
+        bare || self.only.is_empty() || self.only.iter().any(|part| variant.name.contains(part))
+    }
+}
+
+fn run(plan: &Plan) -> Result<(), String> {
+    let before = process::load();
+    eprintln!("starting a gateway for each variant");
+    let mut site = Site::start(|variant| plan.wants(variant))?;
+    let mut lines: Vec<Line> = (site.running.iter())
+        .map(|running| Line {
+            name: running.variant.name,
+            what: running.variant.what,
+            rounds: Vec::new(),
+            calm: Vec::new(),
+            resident: 0.0,
+        })
+        .collect();
+    let requests = site.requests(WARM_UP_TOKENS)?;
+    for running in &site.running {
+        eprint!("\r  warming up {:<40}", running.variant.name);
+        running.round(&requests, CONNECTIONS, plan.warm_up)?;
+    }
+    for round in 0..=plan.rounds {
+        let requests = site.requests(plan.fresh)?;
+        for (running, line) in site.running.iter().zip(&mut lines) {
+            let measured = running.round(&requests, CONNECTIONS, plan.lasts)?;
+            // The first round warms caches and leases up.
+            if round > 0 {
+                line.rounds.push(measured);
+            }
+        }
+        eprint!("\r  round {round} of {} ", plan.rounds);
+    }
+    for _ in 0..plan.rounds {
+        let requests = site.requests(0)?;
+        for (running, line) in site.running.iter().zip(&mut lines) {
+            let compared = [BARE, SEPARATE, ONE].contains(&line.name);
+            if compared && running.variant.tokens == Tokens::Seen {
+                line.calm.push(running.round(&requests, 1, plan.lasts)?);
+            }
+        }
+    }
+    eprintln!();
+    for (running, line) in site.running.iter().zip(&mut lines) {
+        #[expect(clippy::cast_precision_loss)]
+        let resident = running.resident()? as f64;
+        line.resident = resident;
+    }
+    site.stop()?;
+    let measured = Measured {
+        lines,
+        machine: process::machine(),
+        load: (before, process::load()),
+        rounds: plan.rounds,
+    };
+    println!("{}\n{}", measured.table(), measured.targets());
+    if plan.write {
+        write(&measured)?;
+    }
+    Ok(())
+}
+
+fn write(measured: &Measured) -> Result<(), String> {
+    let docs = workspace::root().join("docs");
+    let path = docs.join("benchmarks.md");
+    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    let kept = old
+        .split_once(MARK)
+        .map_or("", |(_, kept)| kept.trim_start());
+    let kept = if kept.is_empty() { "" } else { kept };
+    std::fs::write(&path, measured.document(kept))
+        .and_then(|()| std::fs::write(docs.join("benchmarks.svg"), measured.plot()))
+        .map_err(|e| format!("{}: {e}", path.display()))
+}

@@ -1,0 +1,52 @@
+//! What a process has cost the machine.
+
+use std::fs;
+use std::time::Duration;
+
+/// The time that all threads of a process have had on a CPU, to the nanosecond (`/proc/<pid>/task/*/schedstat`).
+///
+/// # Errors
+/// When it is not there to be read.
+pub fn cpu(pid: u32) -> Result<Duration, String> {
+    let folder = format!("/proc/{pid}/task");
+    let threads = fs::read_dir(&folder).map_err(|e| format!("{folder}: {e}"))?;
+    let nanos = threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok())
+        .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
+        .sum();
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// Resident memory in KiB.
+///
+/// # Errors
+/// When it is not there to be read.
+pub fn resident(pid: u32) -> Result<u64, String> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().split(' ').next()?.parse().ok())
+        .ok_or_else(|| format!("{path} has no VmRSS"))
+}
+
+/// The machine in one line: processor, cores, kernel.
+#[must_use]
+pub fn machine() -> String {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("an unknown processor", |(_, model)| model);
+    let cores = cpus.lines().filter(|l| l.starts_with("processor")).count();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{model}, {cores} cores, Linux {}", kernel.trim())
+}
+
+/// How busy the machine was: the load average of the last minute.
+#[must_use]
+pub fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("?").to_owned()
+}

@@ -1,0 +1,243 @@
+//! Everything that runs: the services, the upstream, and one Envoy with one worker for each variant.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use envoy_test::bootstrap::{self, Fingerprints, Listener, OnTrap};
+use envoy_test::{Envoy, log};
+use serde_json::json;
+use testkit::http_server::wall_clock;
+use testkit::loopback::Loopback;
+use testkit::mint::jwks;
+use testkit::{Key, Token, World};
+use wire::lists::ListName;
+
+use crate::client::{Load, Requests};
+use crate::process;
+use crate::variant::{self, AUDIENCE, ENTRIES, ISSUER, JWKS_PATH, Tokens, Variant};
+
+const LISTENER: &str = "bench";
+/// Lists and keys are there by then.
+const SETTLED: Duration = Duration::from_secs(4);
+
+/// A variant that runs.
+pub struct Running {
+    pub variant: Variant,
+    envoy: Envoy,
+    address: SocketAddr,
+}
+
+/// All of them, and what they need.
+pub struct Site {
+    pub running: Vec<Running>,
+    key: Key,
+    minted: usize,
+    // Ends after the gateways.
+    _upstream: Option<Envoy>,
+    _world: Loopback,
+}
+
+impl Site {
+    /// Starts those variants that are wanted.
+    ///
+    /// # Errors
+    /// When something did not start.
+    pub fn start(wanted: impl Fn(&Variant) -> bool) -> Result<Self, String> {
+        let key = Key::rsa("bench", 0);
+        let world = World::new();
+        world.auth.publish(JWKS_PATH, [&key]);
+        let now = wall_clock();
+        for n in 0..ENTRIES {
+            let entry = format!("ip 10.{}.{}.{} 24h", n >> 16, (n >> 8) & 255, n & 255);
+            world.lists.add_text(ListName::Deny, &entry, now)?;
+        }
+        let mut services = Loopback::new();
+        services.open(&world)?;
+        let mut clusters = services.addresses().clone();
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let empty = folder.path().join("empty.wasm");
+        let module = wat::parse_str(include_str!("empty.wat")).map_err(|e| e.to_string())?;
+        std::fs::write(&empty, module).map_err(|e| e.to_string())?;
+        let jwks = jwks([&key]).to_string();
+        let variants: Vec<Variant> = variant::all(&jwks, &empty)?
+            .into_iter()
+            .filter(|variant| wanted(variant))
+            .collect();
+        // The upstream is an Envoy too: nothing faster is at hand, and its time is not counted.
+        let upstream = if variants.iter().any(|variant| variant.upstream) {
+            let (envoy, address) = start(&clusters, &[], false)?;
+            clusters.insert("upstream".into(), address);
+            Some(envoy)
+        } else {
+            None
+        };
+        let mut running = Vec::new();
+        for variant in variants {
+            eprintln!("  starting {}", variant.name);
+            let (envoy, address) = start(&clusters, &variant.filters, variant.upstream)?;
+            running.push(Running {
+                variant,
+                envoy,
+                address,
+            });
+        }
+        std::thread::sleep(SETTLED);
+        Ok(Self {
+            running,
+            key,
+            minted: 0,
+            _upstream: upstream,
+            _world: services,
+        })
+    }
+
+    /// A request with a token that was never seen.
+    fn fresh(&mut self) -> Result<Vec<u8>, String> {
+        self.minted += 1;
+        request(&self.key, self.minted)
+    }
+
+    /// The requests of one round, for those who see tokens again and for those who do not.
+    ///
+    /// # Errors
+    /// When no token could be made.
+    pub fn requests(&mut self, fresh: usize) -> Result<[Requests; 2], String> {
+        let same = request(&self.key, 0)?;
+        let each: Vec<Vec<u8>> = (0..fresh).map(|_| self.fresh()).collect::<Result<_, _>>()?;
+        Ok([Requests::Same(same.into()), Requests::Each(each.into())])
+    }
+
+    /// Ends all gateways.
+    ///
+    /// # Errors
+    /// When one has logged an error.
+    pub fn stop(self) -> Result<(), String> {
+        for running in self.running {
+            let text = running.envoy.log();
+            let errors = log::errors(&text, &[]);
+            if !errors.is_empty() {
+                return Err(format!("{}: {errors:?}", running.variant.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What one round of one variant was like.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// CPU microseconds of the gateway per request.
+    pub cpu: f64,
+    pub per_second: f64,
+    /// Microseconds.
+    pub p50: f64,
+    pub p99: f64,
+}
+
+impl Running {
+    /// One round.
+    ///
+    /// # Errors
+    /// When a request was not let through.
+    pub fn round(
+        &self,
+        requests: &[Requests; 2],
+        connections: usize,
+        lasts: Duration,
+    ) -> Result<Round, String> {
+        let [same, each] = requests;
+        let requests = match self.variant.tokens {
+            Tokens::Seen => same.clone(),
+            Tokens::New => each.clone(),
+        };
+        let pid = self.envoy.pid();
+        let before = process::cpu(pid)?;
+        let load = Load {
+            to: self.address,
+            connections,
+            lasts,
+            requests,
+        };
+        let served = load
+            .run()
+            .map_err(|e| format!("{}: {e}", self.variant.name))?;
+        let spent = process::cpu(pid)?.saturating_sub(before);
+        let mut micros: Vec<f64> = (served.latencies.iter())
+            .map(|latency| latency.as_secs_f64() * 1e6)
+            .collect();
+        micros.sort_by(f64::total_cmp);
+        #[expect(clippy::cast_precision_loss)]
+        let count = micros.len().max(1) as f64;
+        Ok(Round {
+            cpu: spent.as_secs_f64() * 1e6 / count,
+            per_second: count / served.took.as_secs_f64(),
+            p50: crate::sample::quantile(&micros, 0.5),
+            p99: crate::sample::quantile(&micros, 0.99),
+        })
+    }
+
+    /// Resident memory of its process, KiB.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resident(&self) -> Result<u64, String> {
+        process::resident(self.envoy.pid())
+    }
+}
+
+fn start(
+    clusters: &BTreeMap<String, SocketAddr>,
+    filters: &[serde_json::Value],
+    upstream: bool,
+) -> Result<(Envoy, SocketAddr), String> {
+    let listener = Listener {
+        name: LISTENER.to_owned(),
+        on_trap: OnTrap::FailClosed,
+        filters: Vec::new(),
+        fingerprints: Fingerprints::None,
+    };
+    let mut document = bootstrap::listeners(1, &[listener]);
+    let manager = &mut document["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    if !upstream {
+        manager["route_config"]["virtual_hosts"][0]["routes"] = json!([{
+            "name": "default",
+            "match": {"prefix": "/"},
+            "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
+        }]);
+    }
+    if let Some(chain) = manager["http_filters"].as_array_mut() {
+        chain.splice(0..0, filters.iter().cloned());
+    }
+    let (mut envoy, taken) = Envoy::start_with(clusters, &document, 1)?;
+    if let Err(rejected) = taken {
+        return Err(rejected.log);
+    }
+    let address = envoy.listener(LISTENER)?;
+    Ok((envoy, address))
+}
+
+/// What an API's client sends: a token of some size, a few headers.
+fn request(key: &Key, number: usize) -> Result<Vec<u8>, String> {
+    let mut token = Token::new("bench")
+        .claim("iss", ISSUER)
+        .claim("aud", AUDIENCE)
+        .claim("sub", "user-7")
+        .claim("tid", "tenant-3")
+        .claim("account_id", "acc-1")
+        .claim("tier", "gold")
+        .claim("role", json!(["orders.read", "orders.write"]))
+        .claim("jti", format!("{number:016x}"));
+    token.exp_in = Some("12h".into());
+    token.iat_in = Some("-1m".into());
+    let token = token.mint(wall_clock(), |_| Some(key.clone()), |text| Ok(text.into()))?;
+    Ok(format!(
+        "GET /v1/orders/4711?expand=lines HTTP/1.1\r\nhost: api.example.com\r\n\
+         user-agent: orders-app/4.2 (linux; x86_64)\r\naccept: application/json\r\n\
+         accept-encoding: gzip, br\r\naccept-language: en-GB,en;q=0.8\r\n\
+         x-forwarded-for: 198.51.100.7\r\nx-request-id: 0d1c5a6e-9f4b-4a52-8a4e-1f6b1c2d3e4f\r\n\
+         x-account-id: acc-1\r\nx-tenant-id: tenant-3\r\nx-plan: gold\r\nx-region: eu-west\r\n\
+         authorization: Bearer {token}\r\n\r\n"
+    )
+    .into_bytes())
+}

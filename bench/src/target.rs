@@ -1,0 +1,79 @@
+//! What was promised, beside what was measured.
+
+use crate::report::Measured;
+use crate::variant::{BARE, BARE_NEW, BARE_UPSTREAM, EMPTY, ONE, SEPARATE};
+
+/// A promise and how it stands.
+pub struct Target {
+    pub what: &'static str,
+    pub wanted: String,
+    pub measured: String,
+    pub holds: Option<bool>,
+}
+
+/// All promises about gateways.
+pub fn all(measured: &Measured) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let mut at_most = |what, got: Option<f64>, most: f64, unit: &str| {
+        targets.push(Target {
+            what,
+            wanted: format!("≤ {most:.1} {unit}"),
+            measured: got.map_or_else(|| "—".into(), |got| format!("{got:.1} {unit}")),
+            holds: got.map(|got| got <= most),
+        });
+    };
+    let over = |name, base| measured.over(name, base).map(|spread| spread.median);
+    at_most("auth, token seen before", over("auth", BARE), 4.0, "µs");
+    let native = over("jwt_authn, new tokens", BARE_NEW);
+    let new = over("auth, new tokens", BARE_NEW);
+    at_most(
+        "auth, every token new, over native",
+        new.zip(native).map(|(new, native)| new / native),
+        1.4,
+        "×",
+    );
+    at_most(
+        "rate_limit, leased, 6 dimensions",
+        over("rate_limit", BARE),
+        5.0,
+        "µs",
+    );
+    at_most(
+        "fingerprint_deny, 100,000 entries",
+        over("fingerprint_deny", BARE),
+        3.0,
+        "µs",
+    );
+    let (five, one) = (over(SEPARATE, BARE), over(ONE, BARE));
+    at_most("five filters, separate VMs", five, 20.0, "µs");
+    at_most("five concerns, one VM", one, 10.0, "µs");
+    at_most(
+        "one VM, as a share of separate VMs",
+        one.zip(five).map(|(one, five)| one / five),
+        0.5,
+        "×",
+    );
+    let memory = |name| measured.memory(name);
+    at_most(
+        "memory of the chain in one VM over an empty filter",
+        memory(ONE)
+            .zip(memory(EMPTY))
+            .map(|(one, empty)| (one - empty) / 1024.0),
+        8.0,
+        "MiB",
+    );
+    at_most(
+        "FR-303: p99 of five separate VMs over none, one connection",
+        measured.p99_over(SEPARATE),
+        5.0,
+        "ms",
+    );
+    let share = measured.throughput_share("rate_limit, upstream", BARE_UPSTREAM);
+    targets.push(Target {
+        what: "rate_limit with an upstream, throughput of none",
+        wanted: "≥ 0.9 ×".into(),
+        measured: share.map_or_else(|| "—".into(), |share| format!("{share:.2} ×")),
+        holds: share.map(|share| share >= 0.9),
+    });
+    targets
+}
