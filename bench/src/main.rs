@@ -124,7 +124,6 @@ fn run(plan: &Plan) -> Result<(), String> {
     }
     eprintln!();
     for (running, line) in site.running.iter().zip(&mut lines) {
-        #[expect(clippy::cast_precision_loss)]
         let resident = running.resident()? as f64;
         line.resident = resident;
     }

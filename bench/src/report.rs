@@ -156,7 +156,6 @@ impl Measured {
             })
             .collect();
         let most = cpus.iter().map(|(_, cpu)| cpu.high).fold(1.0, f64::max);
-        #[expect(clippy::cast_precision_loss)]
         let height = 40.0 + ROW * cpus.len() as f64;
         let mut out = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0} {height:.0}\" font-family=\"sans-serif\" font-size=\"12\">\n\

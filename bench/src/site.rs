@@ -167,7 +167,6 @@ impl Running {
             .map(|latency| latency.as_secs_f64() * 1e6)
             .collect();
         micros.sort_by(f64::total_cmp);
-        #[expect(clippy::cast_precision_loss)]
         let count = micros.len().max(1) as f64;
         Ok(Round {
             cpu: spent.as_secs_f64() * 1e6 / count,
