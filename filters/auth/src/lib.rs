@@ -114,6 +114,7 @@ impl Policy for Auth {
     type Config = Config;
     type Keeper = AuthKeeper;
     type Metric = AuthMetric;
+    const CODES: &'static [&'static str] = refusal::CODES;
 
     fn new() -> Self {
         Self {
@@ -123,6 +124,10 @@ impl Policy for Auth {
             question: 0,
             stale: false,
         }
+    }
+
+    fn series(config: &Config) -> Vec<AuthMetric> {
+        AuthMetric::all(config.providers.iter().map(|provider| &provider.name))
     }
 
     fn on_request(&mut self, event: Event<'_>, cx: &mut Cx<'_, Self>) -> Result<Verdict, Fault> {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use policy::{Kind, Metric};
+use watchlist::Unusable;
 
 /// Exported with the prefix `portcullis_auth_`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +25,42 @@ pub enum AuthMetric {
     KeysRevoked,
     /// Questions for the list of revoked keys that ended: `ok`, or why not.
     RevocationPolls { result: &'static str },
+}
+
+impl AuthMetric {
+    /// All of them, for these providers.
+    pub(crate) fn all<'a>(providers: impl Iterator<Item = &'a Rc<str>>) -> Vec<Self> {
+        let mut all = vec![Self::KeysRevoked];
+        for hit in [true, false] {
+            all.extend([Self::TokenCache { hit }, Self::KeyCache { hit }]);
+        }
+        for result in ["active", "inactive", "failed", "stale"] {
+            all.push(Self::KeyLookups { result });
+        }
+        let ends = ["ok"].into_iter();
+        for result in ends.chain(Unusable::SILENT).chain(Unusable::BAD_PAGE) {
+            all.push(Self::RevocationPolls { result });
+        }
+        for provider in providers {
+            let provider = || provider.clone();
+            all.push(Self::JwksKeys {
+                provider: provider(),
+            });
+            for good in [true, false] {
+                all.extend([
+                    Self::SignatureChecks {
+                        provider: provider(),
+                        valid: good,
+                    },
+                    Self::JwksFetches {
+                        provider: provider(),
+                        ok: good,
+                    },
+                ]);
+            }
+        }
+        all
+    }
 }
 
 impl Metric for AuthMetric {

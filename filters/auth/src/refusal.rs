@@ -36,6 +36,31 @@ pub(crate) enum Refusal {
     TooManyFailures { retry_after: Duration },
 }
 
+/// Every code with which the filter refuses.
+pub(crate) const CODES: &[&str] = &[
+    "algorithm_not_allowed",
+    "api_key_invalid",
+    "api_key_lookup_failed",
+    "api_key_malformed",
+    "audience_mismatch",
+    "claim_not_injectable",
+    "claims_insufficient",
+    "credentials_conflict",
+    "credentials_missing",
+    "issuer_mismatch",
+    "jwks_unavailable",
+    "key_unknown",
+    "no_rule",
+    "path_ambiguous",
+    "signature_invalid",
+    "tenant_missing",
+    "token_expired",
+    "token_malformed",
+    "token_not_yet_valid",
+    "token_too_old",
+    "too_many_failures",
+];
+
 impl Refusal {
     /// Whether a credential was presented and found wrong: what guessing looks like.
     pub const fn is_failed_attempt(self) -> bool {

@@ -37,6 +37,7 @@ impl Policy for EdgeHeaders {
     type Config = Config;
     type Keeper = IdSource;
     type Metric = NoMetric;
+    const CODES: &'static [&'static str] = required::CODES;
 
     fn new() -> Self {
         Self {

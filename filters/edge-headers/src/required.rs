@@ -67,6 +67,9 @@ impl Header {
     }
 }
 
+/// Every code with which the filter refuses.
+pub const CODES: &[&str] = &["path_ambiguous", "header_required", "header_disagrees"];
+
 impl Missing<'_> {
     /// The answer. Names of headers are the operator's, not the client's.
     pub fn reply(self) -> Reply {

@@ -43,9 +43,14 @@ impl Policy for FingerprintDeny {
     type Config = Config;
     type Keeper = DenyKeeper;
     type Metric = DenyMetric;
+    const CODES: &'static [&'static str] = reply::CODES;
 
     fn new() -> Self {
         Self { sample: None }
+    }
+
+    fn series(_: &Config) -> Vec<DenyMetric> {
+        DenyMetric::all()
     }
 
     fn on_request(&mut self, event: Event<'_>, cx: &mut Cx<'_, Self>) -> Result<Verdict, Fault> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use policy::{Kind as Move, Metric};
+use watchlist::Unusable;
 use wire::lists::Kind;
 
 /// All with the prefix `portcullis_fingerprint_deny_`.
@@ -55,6 +56,31 @@ impl Reason {
             Self::Network => "network",
             Self::UserAgent => "user_agent",
         }
+    }
+}
+
+impl DenyMetric {
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = vec![
+            Self::ListEntries,
+            Self::ListVersion,
+            Self::ListAge,
+            Self::ListIgnored,
+        ];
+        let rules = [
+            Reason::Country,
+            Reason::Asn,
+            Reason::Network,
+            Reason::UserAgent,
+        ];
+        for reason in Kind::CLIENTS.map(Reason::Listed).into_iter().chain(rules) {
+            all.extend([true, false].map(|shadow| Self::Matches { reason, shadow }));
+        }
+        all.extend(["unchanged", "changed"].map(|result| Self::ListPolls { result }));
+        all.extend(Unusable::SILENT.map(|reason| Self::ListFailures { reason }));
+        all.extend(Unusable::BAD_PAGE.map(|reason| Self::BadPages { reason }));
+        all.extend(["taken", "sent", "dropped", "lost"].map(|result| Self::Samples { result }));
+        all
     }
 }
 

@@ -2,6 +2,9 @@
 
 use policy::Reply;
 
+/// The codes of all answers.
+pub(crate) const CODES: &[&str] = &["EDGE_DENIED", "list_unavailable", "path_ambiguous"];
+
 /// The one answer to whoever is listed or not admitted by a rule (D2).
 pub(crate) fn denied() -> Reply {
     Reply::problem(403, "EDGE_DENIED", "The request was refused at the edge")

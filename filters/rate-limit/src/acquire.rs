@@ -37,6 +37,17 @@ pub(crate) enum Ended {
     Silent(&'static str),
 }
 
+/// Every word of [`Ended::Silent`].
+pub(crate) const SILENT: [&str; 7] = [
+    "refused",
+    "timeout",
+    "broken",
+    "too_large",
+    "bad_answer",
+    "unavailable",
+    "bad_status",
+];
+
 impl Batch {
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

@@ -79,6 +79,7 @@ impl Policy for RateLimit {
     type Config = Config;
     type Keeper = LimitKeeper;
     type Metric = LimitMetric;
+    const CODES: &'static [&'static str] = reply::CODES;
 
     fn new() -> Self {
         Self {
@@ -89,6 +90,10 @@ impl Policy for RateLimit {
             bodies: None,
             watches: None,
         }
+    }
+
+    fn series(_: &Config) -> Vec<LimitMetric> {
+        LimitMetric::from_the_start()
     }
 
     fn on_request(&mut self, event: Event<'_>, cx: &mut Cx<'_, Self>) -> Result<Verdict, Fault> {

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use policy::{Kind, Metric};
+use wire::limits::Failure;
+
+use crate::acquire;
 
 /// `kong_ratelimit_throttled_total` (R6) and others with the prefix `portcullis_rate_limit_`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +45,33 @@ pub struct Whose {
     pub tier: Rc<str>,
 }
 
+impl LimitMetric {
+    /// All but those with the labels of R6: dimensions, tenants and tiers are known when their limits bite.
+    pub(crate) fn from_the_start() -> Vec<Self> {
+        let mut all = vec![
+            Self::Hops,
+            Self::Granted,
+            Self::GivenBack,
+            Self::Keys,
+            Self::ProxyUp,
+        ];
+        all.extend(["local", "store"].map(|by| Self::Refusals { by }));
+        all.extend(["request", "tick"].map(|by| Self::Calls { by }));
+        all.extend(["allow", "deny", "local"].map(|mode| Self::Degraded { mode }));
+        all.extend([true, false].map(|ok| Self::TierPulls { ok }));
+        let undecided = Failure::ALL.map(Failure::code);
+        for reason in acquire::SILENT.into_iter().chain(undecided) {
+            all.push(Self::Failures { reason });
+        }
+        all
+    }
+}
+
 impl Metric for LimitMetric {
+    fn known(&self) -> bool {
+        !matches!(self, Self::Throttled(_) | Self::Shadowed(_))
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Self::Keys | Self::ProxyUp => Kind::Gauge,

@@ -18,6 +18,14 @@ pub(crate) struct Exhausted<'a> {
     pub reset: Duration,
 }
 
+/// Every code with which the filter refuses.
+pub(crate) const CODES: &[&str] = &[
+    "rate_limited",
+    "limiter_unavailable",
+    "limit_key_missing",
+    "path_ambiguous",
+];
+
 /// The answer to a request over its limit (R5): the customary fields, and the ones of
 /// draft-ietf-httpapi-ratelimit-headers. Seconds are rounded up.
 pub(crate) fn exhausted(it: Exhausted<'_>) -> Reply {

@@ -43,9 +43,14 @@ impl Policy for Tarpit {
     type Config = Config;
     type Keeper = TarpitKeeper;
     type Metric = TarpitMetric;
+    const CODES: &'static [&'static str] = reply::CODES;
 
     fn new() -> Self {
         Self { held: false }
+    }
+
+    fn series(_: &Config) -> Vec<TarpitMetric> {
+        TarpitMetric::all()
     }
 
     fn on_request(&mut self, event: Event<'_>, cx: &mut Cx<'_, Self>) -> Result<Verdict, Fault> {

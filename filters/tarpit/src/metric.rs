@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use policy::Metric;
+use policy::{CalloutError, Metric};
+use watchlist::Unusable;
 use wire::lists;
 
 /// `kong_tarpit_active_connections` (T3), and others with the prefix `portcullis_tarpit_`.
@@ -22,6 +23,23 @@ pub enum TarpitMetric {
     ListPolls { result: &'static str },
     /// Entries of the list in this worker.
     ListEntries,
+}
+
+impl TarpitMetric {
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Active, Self::HungUp, Self::ListEntries];
+        for kind in lists::Kind::CLIENTS {
+            all.extend([Self::Held { kind }, Self::Refused { kind }]);
+        }
+        all.extend(CalloutError::ALL.map(|error| Self::Unheld {
+            reason: error.as_str(),
+        }));
+        let ends = ["ok"].into_iter();
+        for result in ends.chain(Unusable::SILENT).chain(Unusable::BAD_PAGE) {
+            all.push(Self::ListPolls { result });
+        }
+        all
+    }
 }
 
 impl Metric for TarpitMetric {

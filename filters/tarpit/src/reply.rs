@@ -2,6 +2,9 @@
 
 use policy::Reply;
 
+/// The codes of all answers.
+pub(crate) const CODES: &[&str] = &["queued", "EDGE_DENIED", "list_unavailable"];
+
 /// After the delay: nothing tells it from success.
 pub(crate) fn queued() -> Reply {
     Reply {

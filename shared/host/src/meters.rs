@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use policy::effects::Outcome;
 use policy::metric::exported_name;
-use policy::{Kind, Level, Metric, Sample};
+use policy::{Kind, Level, Metric, Sample, Series};
 
 use crate::abi::{self, MetricType};
 use crate::gateway::Gateway;
@@ -13,7 +13,8 @@ use crate::gateway::Gateway;
 /// their mistakes.
 const MAX_SERIES: usize = 4_096;
 
-/// The metrics of one configuration, each defined at its first use.
+/// The metrics of one configuration, defined with it where that is possible, else at their first use: see
+/// [`Series`].
 pub struct Meters<M> {
     own: HashMap<M, u32, foldhash::fast::FixedState>,
     sums: HashMap<M, Part, foldhash::fast::FixedState>,
@@ -29,18 +30,34 @@ impl<M: Metric> Meters<M> {
         }
     }
 
+    /// Defines what is known from the start.
+    pub fn define(&mut self, series: Series<M>) {
+        for (filter, outcome) in series.outcomes {
+            let _ = self.id_of_outcome(filter, outcome);
+        }
+        for metric in series.metrics {
+            match metric.kind() {
+                Kind::Counter => drop(self.id_of(metric, MetricType::Counter)),
+                Kind::Sum if M::SUMS => drop(self.part(metric)),
+                Kind::Gauge | Kind::Sum => drop(self.id_of(metric, MetricType::Gauge)),
+            }
+        }
+    }
+
     pub fn outcome(&mut self, filter: &'static str, outcome: Outcome) {
-        let id = if let Some(id) = self.outcomes.get(&(filter, outcome)) {
-            *id
-        } else {
-            let name = outcome.exported_name(filter);
-            let Ok(id) = abi::define_metric(MetricType::Counter, &name) else {
-                return;
-            };
-            self.outcomes.insert((filter, outcome), id);
-            id
-        };
-        let _ = abi::increment_metric(id, 1);
+        if let Some(id) = self.id_of_outcome(filter, outcome) {
+            let _ = abi::increment_metric(id, 1);
+        }
+    }
+
+    fn id_of_outcome(&mut self, filter: &'static str, outcome: Outcome) -> Option<u32> {
+        if let Some(id) = self.outcomes.get(&(filter, outcome)) {
+            return Some(*id);
+        }
+        let name = outcome.exported_name(filter);
+        let id = abi::define_metric(MetricType::Counter, &name).ok()?;
+        self.outcomes.insert((filter, outcome), id);
+        Some(id)
     }
 
     /// Moves a metric. `gateway` is known once there was a request.
@@ -66,18 +83,21 @@ impl<M: Metric> Meters<M> {
 
     /// Sets this worker's part of a sum.
     fn add_up(&mut self, sample: Sample<M>, gateway: Option<Gateway>) {
-        let room = self.sums.len() < MAX_SERIES;
-        let part = match self.sums.entry(sample.metric) {
-            Entry::Occupied(entry) => Some(entry.into_mut()),
-            Entry::Vacant(entry) if room => {
-                let part = Part::new(&exported(entry.key()));
-                part.map(|part| entry.insert(part))
-            }
-            Entry::Vacant(_) => None,
-        };
-        if let Some(part) = part {
+        if let Some(part) = self.part(sample.metric) {
             part.wanted = sample.value;
             part.settle(gateway);
+        }
+    }
+
+    fn part(&mut self, metric: M) -> Option<&mut Part> {
+        let room = self.sums.len() < MAX_SERIES;
+        match self.sums.entry(metric) {
+            Entry::Occupied(entry) => Some(entry.into_mut()),
+            Entry::Vacant(entry) if room => {
+                let part = Part::new(&exported(entry.key()))?;
+                Some(entry.insert(part))
+            }
+            Entry::Vacant(_) => None,
         }
     }
 

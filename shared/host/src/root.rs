@@ -80,13 +80,15 @@ impl<F: Filter> Root<F> {
                 return None;
             }
         }
+        let mut meters = Meters::new();
+        meters.define(F::series(&config));
         Some(Self {
             id,
             gateway: Cell::new(None),
             config,
             keeper: RefCell::new(keeper),
             timer: RefCell::default(),
-            meters: RefCell::new(Meters::new()),
+            meters: RefCell::new(meters),
             shown: Cell::default(),
             effects: Cell::default(),
         })

@@ -51,6 +51,8 @@ pub enum CalloutError {
 }
 
 impl CalloutError {
+    pub const ALL: [Self; 4] = [Self::Refused, Self::Timeout, Self::Broken, Self::TooLarge];
+
     /// A word for logs and metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

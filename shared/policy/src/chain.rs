@@ -22,6 +22,7 @@ use crate::head::Head;
 use crate::json;
 use crate::keeper::KeeperCx;
 use crate::phases::Phases;
+use crate::series::Series;
 use crate::time::Time;
 use crate::verdict::Verdict;
 
@@ -95,6 +96,12 @@ impl<C: Chained> Filter for Chain<C> {
             (Some(errors), _) => Err(errors),
             (None, None) => Err(ConfigErrors::one("", "refused without a reason")),
         }
+    }
+
+    fn series(config: &Self::Config) -> Series<Self::Metric> {
+        let mut series = Series::new();
+        C::Links::series(config, &mut series, |metric| metric);
+        series
     }
 
     fn keeper(config: &Self::Config, now: Time) -> Self::Keeper {

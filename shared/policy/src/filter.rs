@@ -11,6 +11,7 @@ use crate::head::Head;
 use crate::keeper::{Keeper, KeeperCx};
 use crate::metric::Metric;
 use crate::phases::Phases;
+use crate::series::Series;
 use crate::time::Time;
 use crate::verdict::Verdict;
 
@@ -31,6 +32,9 @@ pub trait Filter: Sized + 'static {
 
     /// Reads the JSON text that the gateway passes on.
     fn load(text: &[u8]) -> Result<Self::Config, ConfigErrors>;
+
+    /// What is counted from the start.
+    fn series(config: &Self::Config) -> Series<Self::Metric>;
 
     fn keeper(config: &Self::Config, now: Time) -> Self::Keeper;
 
@@ -84,6 +88,12 @@ impl<P: Policy> Filter for P {
 
     fn load(text: &[u8]) -> Result<Self::Config, ConfigErrors> {
         Loaded::parse(text)
+    }
+
+    fn series(config: &Self::Config) -> Series<Self::Metric> {
+        let mut series = Series::new();
+        series.add::<P>(config, |metric| metric);
+        series
     }
 
     fn keeper(config: &Self::Config, now: Time) -> Self::Keeper {

@@ -14,6 +14,7 @@ use crate::head::Head;
 use crate::host::Host;
 use crate::phases::Phases;
 use crate::reply::{Reply, request_id};
+use crate::series::TOO_MANY_HEADERS;
 use crate::time::Time;
 use crate::verdict::Verdict;
 
@@ -50,7 +51,7 @@ impl<P: Policy> Guard<P> {
     pub fn on_request(&mut self, event: Event<'_>, lent: Lent<'_, P>) -> Verdict {
         if lent.request.is_truncated() {
             // Headers that cannot be seen cannot be judged, nor removed if forged.
-            let reply = Reply::problem(431, "too_many_headers", "The request has too many headers");
+            let reply = Reply::problem(431, TOO_MANY_HEADERS, "The request has too many headers");
             return self.deny(
                 reply,
                 lent.config.guard,

@@ -30,6 +30,7 @@ pub mod route;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod secret;
+pub mod series;
 pub mod time;
 pub mod ttl_cache;
 pub mod verdict;
@@ -52,6 +53,7 @@ pub use metric::{Kind, Metric, NoMetric, Sample};
 pub use phases::Phases;
 pub use reply::Reply;
 pub use secret::Secret;
+pub use series::Series;
 pub use time::Time;
 pub use verdict::Verdict;
 
@@ -70,9 +72,16 @@ pub trait Policy: Sized + 'static {
     type Keeper: Keeper<Self::Config, Self::Metric>;
     /// What the policy counts beyond the [`Guard`]'s own counters; [`NoMetric`] if nothing.
     type Metric: Metric;
+    /// The codes of its replies.
+    const CODES: &'static [&'static str] = &[];
 
     /// The state of a request that has not been looked at yet.
     fn new() -> Self;
+
+    /// All that it counts but what is not [`Metric::known`] with the configuration. See [`Series`].
+    fn series(_config: &Self::Config) -> Vec<Self::Metric> {
+        Vec::new()
+    }
 
     /// Decides. Called with [`Event::Headers`] first, then once for each thing that the last
     /// [`Verdict`] asked for, until the verdict is `Allow` or `Deny`.

@@ -23,6 +23,11 @@ pub trait Metric: Clone + Eq + Hash + Debug + 'static {
     /// less of its gateway.
     const SUMS: bool = false;
 
+    /// Whether its labels are known with the configuration, so that it is among [`Policy::series`](crate::Policy::series).
+    fn known(&self) -> bool {
+        true
+    }
+
     fn kind(&self) -> Kind;
     /// The name without labels: letters, digits and `_`.
     fn name(&self) -> &'static str;

@@ -16,7 +16,7 @@ use policy::metric::{LABELS, exported_name};
 use policy::reply::request_id;
 use policy::{
     Answer, CalloutError, ConfigErrors, Effects, Event, Fact, Filter, Head, HeaderEdit, Host,
-    KeeperCx, Kind, Level, Metric, Phases, Reply, Time, Verdict,
+    KeeperCx, Kind, Level, Metric, Phases, Reply, Series, Time, Verdict,
 };
 
 use crate::exchange::{Exchange, Seen, Text};
@@ -71,6 +71,7 @@ pub struct Drive<F: Filter> {
 
 struct Root<F: Filter> {
     config: F::Config,
+    series: Series<F::Metric>,
     keeper: RefCell<F::Keeper>,
 }
 
@@ -505,6 +506,10 @@ impl<F: Filter> Drive<F> {
     /// Counts, logs and wakes.
     fn apply(&mut self, effects: Effects<F::Metric>) {
         for (filter, outcome) in effects.outcomes {
+            assert!(
+                self.root.series.outcomes.contains(&(filter, outcome)),
+                "{filter} does not announce {outcome:?} among its codes"
+            );
             *self
                 .metrics
                 .entry(outcome.exported_name(filter))
@@ -513,6 +518,11 @@ impl<F: Filter> Drive<F> {
         for sample in effects.samples {
             let labels = sample.metric.labels();
             assert_known(sample.metric.name(), &labels);
+            assert!(
+                !sample.metric.known() || self.root.series.metrics.contains(&sample.metric),
+                "{:?} is not among the series of the policy",
+                sample.metric
+            );
             let name = exported_name(sample.metric.name(), &labels);
             let value = self.metrics.entry(name).or_default();
             match sample.metric.kind() {
@@ -765,7 +775,12 @@ impl<F: Filter> Root<F> {
     fn load(config: &[u8], now: Time) -> Result<Rc<Self>, ConfigErrors> {
         let config = F::load(config)?;
         let keeper = RefCell::new(F::keeper(&config, now));
-        Ok(Rc::new(Self { config, keeper }))
+        let series = F::series(&config);
+        Ok(Rc::new(Self {
+            config,
+            series,
+            keeper,
+        }))
     }
 }
 

@@ -74,6 +74,29 @@ pub enum Unusable {
 }
 
 impl Unusable {
+    /// Every word of [`Unusable::Silent`].
+    pub const SILENT: [&'static str; 7] = [
+        "refused",
+        "timeout",
+        "broken",
+        "too_large",
+        "not_modified",
+        "unavailable",
+        "bad_status",
+    ];
+    /// Every word of [`Unusable::BadPage`].
+    pub const BAD_PAGE: [&'static str; 9] = [
+        "format",
+        "head",
+        "change",
+        "cut_off",
+        "too_long",
+        "other_list",
+        "older",
+        "gap",
+        "stuck",
+    ];
+
     /// The word for labels.
     #[must_use]
     pub const fn reason(self) -> &'static str {

@@ -373,6 +373,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    pub const ALL: [Self; 5] = [
+        Self::StoreTimeout,
+        Self::StoreUnavailable,
+        Self::StoreOpen,
+        Self::Overloaded,
+        Self::StoreFull,
+    ];
+
     /// The `code` in problem+json and the `failure` in replies.
     #[must_use]
     pub const fn code(self) -> &'static str {

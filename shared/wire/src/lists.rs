@@ -121,6 +121,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Those that can be said of a client.
+    pub const CLIENTS: [Self; 4] = [Self::Ja3, Self::Ja4, Self::Ip, Self::Cidr];
+}
+
+impl Kind {
     /// The name in pages, bodies and labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -16,6 +16,7 @@ impl Policy for NewFilter {
     type Config = Config;
     type Keeper = ();
     type Metric = NoMetric;
+    const CODES: &'static [&'static str] = &["closed"];
 
     fn new() -> Self {
         Self

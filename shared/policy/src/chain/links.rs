@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::keeper::{Keeper, KeeperCx};
 use crate::metric::{Kind, Metric, NoMetric, Sample};
 use crate::phases::Phases;
+use crate::series::Series;
 use crate::time::Time;
 use crate::verdict::Verdict;
 
@@ -35,6 +36,9 @@ pub trait Links: 'static {
         sections: &mut Map<String, Value>,
         errors: &mut Vec<(String, String)>,
     ) -> Option<Self::Configs>;
+
+    #[doc(hidden)]
+    fn series<M>(configs: &Self::Configs, series: &mut Series<M>, wrap: impl Fn(Self::Metric) -> M);
 
     fn keepers(configs: &Self::Configs, now: Time) -> Self::Keepers;
 
@@ -160,6 +164,13 @@ pub enum Either<A, B> {
 impl<A: Metric, B: Metric> Metric for Either<A, B> {
     const SUMS: bool = A::SUMS || B::SUMS;
 
+    fn known(&self) -> bool {
+        match self {
+            Self::First(metric) => metric.known(),
+            Self::Rest(metric) => metric.known(),
+        }
+    }
+
     fn kind(&self) -> Kind {
         match self {
             // What the policy did not announce is a gauge for it.
@@ -198,6 +209,8 @@ impl Links for () {
     fn load(_: &mut Map<String, Value>, _: &mut Vec<(String, String)>) -> Option<()> {
         Some(())
     }
+
+    fn series<M>((): &(), _: &mut Series<M>, _: impl Fn(NoMetric) -> M) {}
 
     fn keepers((): &(), _: Time) {}
 
@@ -299,6 +312,17 @@ impl<P: Policy, R: Links> Links for (P, R) {
         };
         let rest = R::load(sections, errors);
         own.zip(rest)
+    }
+
+    fn series<M>(
+        (config, rest): &Self::Configs,
+        series: &mut Series<M>,
+        wrap: impl Fn(Self::Metric) -> M,
+    ) {
+        if let Some(config) = config {
+            series.add::<P>(config, |metric| wrap(Either::First(metric)));
+        }
+        R::series(rest, series, |metric| wrap(Either::Rest(metric)));
     }
 
     fn keepers(configs: &Self::Configs, now: Time) -> Self::Keepers {

@@ -141,9 +141,14 @@ impl Policy for Toy {
     type Config = Config;
     type Keeper = ToyKeeper;
     type Metric = ToyMetric;
+    const CODES: &'static [&'static str] = &["told_so", "leaked", "wrong"];
 
     fn new() -> Self {
         Self
+    }
+
+    fn series(_: &Config) -> Vec<ToyMetric> {
+        vec![ToyMetric::Asked, ToyMetric::Open]
     }
 
     fn on_request(&mut self, event: Event<'_>, cx: &mut Cx<'_, Self>) -> Result<Verdict, Fault> {
