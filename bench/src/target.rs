@@ -15,10 +15,11 @@ pub struct Target {
 pub fn all(measured: &Measured) -> Vec<Target> {
     let mut targets = Vec::new();
     let mut at_most = |what, got: Option<f64>, most: f64, unit: &str| {
+        let digits = if unit == "×" { 2 } else { 1 };
         targets.push(Target {
             what,
-            wanted: format!("≤ {most:.1} {unit}"),
-            measured: got.map_or_else(|| "—".into(), |got| format!("{got:.1} {unit}")),
+            wanted: format!("≤ {most:.digits$} {unit}"),
+            measured: got.map_or_else(|| "—".into(), |got| format!("{got:.digits$} {unit}")),
             holds: got.map(|got| got <= most),
         });
     };
