@@ -175,10 +175,18 @@ impl Known {
         match self.pattern.split_once("::") {
             Some(_) => {
                 let (case, aspect) = self.pattern.split_once(' ').unwrap_or((&self.pattern, "*"));
-                fits(case, &difference.case) && fits(aspect, &difference.aspect)
+                fits(case, own_case(&difference.case)) && fits(aspect, &difference.aspect)
             }
             None => fits(&self.pattern, &difference.aspect),
         }
+    }
+}
+
+/// A case without the chain that it ran in: `filter::case` of `chain::filter::case`.
+fn own_case(case: &str) -> &str {
+    match case.split_once("::") {
+        Some((_, own)) if own.contains("::") => own,
+        _ => case,
     }
 }
 
@@ -238,10 +246,16 @@ mod tests {
         let text = "# X\n\n## Parity\n\n| differs | why |\n|---|---|\n\
                     | `metric *`, `f::c status` | because |\n\n## Y\n| `body` | no |\n";
         let known = known(text);
-        let explained: Vec<bool> = ["metric m", "status", "body"]
-            .map(|aspect| {
+        let of = [
+            ("f::c", "metric m"),
+            ("f::c", "status"),
+            ("chain::f::c", "status"),
+            ("f::c", "body"),
+        ];
+        let explained: Vec<bool> = of
+            .map(|(case, aspect)| {
                 let difference = Difference {
-                    case: "f::c".into(),
+                    case: case.into(),
                     aspect: aspect.into(),
                     request: 1,
                     values: BTreeMap::new(),
@@ -249,7 +263,7 @@ mod tests {
                 known.iter().any(|known| known.explains(&difference))
             })
             .into();
-        assert_eq!(explained, [true, true, false]);
+        assert_eq!(explained, [true, true, true, false]);
         assert_eq!(known[0].reason, "because");
     }
 }
