@@ -535,6 +535,10 @@ impl Gateway for StrictKong {
         HostName::Kong
     }
 
+    fn manner(&self) -> &'static str {
+        "double"
+    }
+
     fn open(&mut self, world: &World) -> Result<BTreeMap<String, String>, String> {
         self.world = world.clone();
         let mut places = BTreeMap::new();
