@@ -417,20 +417,13 @@ impl<P: Policy, R: Links> Links for (P, R) {
         if let (Some(config), Some(keeper)) = (&configs.0, &mut keepers.0)
             && own.stage != Stage::Passed
         {
-            let Own {
-                keeper, effects, ..
-            } = keeper;
-            let lent = Lent {
-                config,
-                keeper,
-                request: pass.edited.as_ref().unwrap_or(pass.came),
-                now: pass.now,
-                host: pass.host,
-                effects: &mut *effects,
-            };
+            let request = pass.edited.as_ref().unwrap_or(pass.came);
+            let lent = keeper.lend(config, request, pass.now, pass.host);
             let verdict = own.guard.on_request(event, lent);
-            pass.edit(effects);
-            hand_on(effects, pass.effects, |m| wrap(Either::First(m)));
+            pass.edit(&keeper.effects);
+            hand_on(&mut keeper.effects, pass.effects, |m| {
+                wrap(Either::First(m))
+            });
             own.stage = match &verdict {
                 Verdict::Allow => Stage::Passed,
                 Verdict::Deny(_) => Stage::Denied,
@@ -484,21 +477,13 @@ impl<P: Policy, R: Links> Links for (P, R) {
             && own.is_there()
             && own.guard.watches_response() != Phases::NONE
         {
-            let Own {
-                keeper, effects, ..
-            } = keeper;
-            let lent = Lent {
-                config,
-                keeper,
-                request: back.request,
-                now: back.now,
-                host: back.host,
-                effects: &mut *effects,
-            };
+            let lent = keeper.lend(config, back.request, back.now, back.host);
             let response = back.edited.as_ref().unwrap_or(back.came);
             own.guard.on_response(response, lent);
-            edit(back.came, &mut back.edited, effects);
-            hand_on(effects, back.effects, |m| wrap(Either::First(m)));
+            edit(back.came, &mut back.edited, &keeper.effects);
+            hand_on(&mut keeper.effects, back.effects, |m| {
+                wrap(Either::First(m))
+            });
         }
     }
 
@@ -513,19 +498,12 @@ impl<P: Policy, R: Links> Links for (P, R) {
         if let (Some(config), Some(keeper)) = (&configs.0, &mut keepers.0)
             && own.stage != Stage::Ahead
         {
-            let Own {
-                keeper, effects, ..
-            } = keeper;
-            let lent = Lent {
-                config,
-                keeper,
-                request: pass.edited.as_ref().unwrap_or(pass.came),
-                now: pass.now,
-                host: pass.host,
-                effects: &mut *effects,
-            };
+            let request = pass.edited.as_ref().unwrap_or(pass.came);
+            let lent = keeper.lend(config, request, pass.now, pass.host);
             own.guard.on_done(lent);
-            hand_on(effects, pass.effects, |m| wrap(Either::First(m)));
+            hand_on(&mut keeper.effects, pass.effects, |m| {
+                wrap(Either::First(m))
+            });
         }
         R::on_done(rest, &configs.1, &mut keepers.1, pass, |m| {
             wrap(Either::Rest(m))
@@ -541,6 +519,24 @@ impl<P> LinkRequest<P> {
 }
 
 impl<P: Policy> Own<P> {
+    /// What the link's guard is lent for one event; its effects stay here.
+    fn lend<'a>(
+        &'a mut self,
+        config: &'a Loaded<P::Config>,
+        request: &'a Head,
+        now: Time,
+        host: &'a dyn Host,
+    ) -> Lent<'a, P> {
+        Lent {
+            config,
+            keeper: &mut self.keeper,
+            request,
+            now,
+            host,
+            effects: &mut self.effects,
+        }
+    }
+
     /// Whether so much time has passed since the last tick, or cannot be told.
     fn is_due<M>(&self, every: Duration, ticking: &Ticking<'_, M>) -> bool {
         self.ticked.is_none_or(|ticked| {
