@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
+use crate::meta::assert_is;
+
 const BEGIN: &str = "<!-- options: generated from the code, `UPDATE=1 cargo test` rewrites -->";
 const END: &str = "<!-- end of options -->";
 
@@ -24,17 +26,7 @@ pub fn assert_documented<Raw: JsonSchema>(readme: &Path) {
         .split_once(END)
         .unwrap_or_else(|| panic!("{} has no line {END}", readme.display()));
     let expected = format!("{before}{BEGIN}\n{}{END}{after}", table::<Raw>());
-    if expected == text {
-        return;
-    }
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(readme, expected).unwrap();
-        return;
-    }
-    panic!(
-        "the option table of {} is stale: run the test once with UPDATE=1",
-        readme.display()
-    );
+    assert_is(readme, &expected);
 }
 
 /// One row for each option, by its path.
