@@ -35,6 +35,7 @@ filters! {
     fingerprint_deny
     rate_limit
     tarpit
+    upstream_identity
 }
 
 /// All of them in one module, each with its section of the configuration.

@@ -8,11 +8,16 @@
 //! | tarpit | removed, or its time was over | `edge.tarpit.removed.v1` |
 //! | revoked | added or renewed | `edge.apikey.revoked.v1` |
 //!
+//! And of gateways whose upstream did not prove who it is (K036): `kong.mtls.upstream.failed.v1`.
+//!
 //! `data.cause` tells a removal (`removed`) from an end (`expired`). `data.version` orders the events of a
 //! list; an event may come twice, with the same `id`.
 
 use serde::Serialize;
-use wire::lists::{Kind, ListName};
+use wire::{
+    lists::{Kind, ListName},
+    upstream_failures::{FailureReason, UpstreamFailure},
+};
 
 use super::store::{Action, Change};
 
@@ -79,6 +84,73 @@ pub const KINDS: [&str; 5] = [
     "edge.tarpit.removed.v1",
     "edge.apikey.revoked.v1",
 ];
+
+/// The type of [`UpstreamFailed`].
+pub const UPSTREAM_FAILED: &str = "kong.mtls.upstream.failed.v1";
+
+/// Upstreams that did not prove who they are, as a worker of a gateway saw it.
+#[derive(Debug, Serialize)]
+pub struct UpstreamFailed<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The gateway's name of the upstream, or of the route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    /// When the last of the requests failed, on the gateway's clock.
+    time: String,
+    datacontenttype: &'static str,
+    data: Failed<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failed<'a> {
+    reason: FailureReason,
+    /// Requests that failed.
+    count: u64,
+    first_ms: u64,
+    last_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    expected: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presented: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+}
+
+impl<'a> UpstreamFailed<'a> {
+    /// The event of a failure.
+    #[must_use]
+    pub fn new(failure: &'a UpstreamFailure) -> Self {
+        let (route, service) = (failure.route.as_deref(), failure.service.as_deref());
+        Self {
+            specversion: "1.0",
+            id: &failure.id,
+            source: SOURCE,
+            kind: UPSTREAM_FAILED,
+            subject: service.or(route),
+            time: rfc3339(failure.last_ms),
+            datacontenttype: "application/json",
+            data: Failed {
+                reason: failure.reason,
+                count: failure.count,
+                first_ms: failure.first_ms,
+                last_ms: failure.last_ms,
+                route,
+                service,
+                expected: &failure.expected,
+                presented: failure.presented.as_deref(),
+                detail: failure.detail.as_deref(),
+            },
+        }
+    }
+}
 
 impl<'a> Event<'a> {
     /// The event of a change, and its type; `None`: nobody is told.

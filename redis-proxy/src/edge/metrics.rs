@@ -196,6 +196,10 @@ impl EdgeMetrics {
         }
     }
 
+    pub(super) fn told(&self, kind: &'static str) {
+        self.published.get_or_create(&Kind { r#type: kind }).inc();
+    }
+
     pub(super) fn not_published(&self) {
         self.publish_failures.inc();
     }

@@ -28,11 +28,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::try_join_all;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
-use wire::lists::ListName;
+use wire::{lists::ListName, upstream_failures::UpstreamFailure};
 
 pub use body::{BadEntry, EntryBody, FieldError, NewEntry, Rules};
 pub use entry::{BadId, Entry, EntryId, EntryView};
@@ -76,6 +77,7 @@ pub struct Edge {
     metrics: EdgeMetrics,
     followed: [Followed; 3],
     outbox_full: AtomicBool,
+    publisher: Option<Arc<Publisher>>,
 }
 
 /// One list and who waits for its changes.
@@ -105,11 +107,13 @@ impl Edge {
             changed: Notify::new(),
             filled: Arc::default(),
         });
+        let mut publisher = None;
         if let Some(nats) = &settings.nats {
             let filled = followed
                 .each_ref()
                 .map(|of| (of.list, Arc::clone(&of.filled)));
-            Publisher::start(nats.clone(), &store, filled, metrics.clone()).await?;
+            publisher =
+                Some(Publisher::start(nats.clone(), &store, filled, metrics.clone()).await?);
         }
         let edge = Arc::new(Self {
             store,
@@ -117,6 +121,7 @@ impl Edge {
             metrics,
             followed,
             outbox_full: AtomicBool::new(false),
+            publisher,
         });
         for list in LISTS {
             tokio::spawn(follow(Arc::downgrade(&edge), list));
@@ -232,6 +237,18 @@ impl Edge {
         self.metrics.refused(code);
         let from = from.map(tracing::field::display);
         tracing::warn!(target: "audit", action = "refused", by, from, attempt, code, detail);
+    }
+
+    /// Has JetStream take the events of these failures, if NATS is configured. `Ok`: it has all of them.
+    ///
+    /// # Errors
+    /// Why not. Some may be there; those are there once, however often they are told.
+    pub async fn tell(&self, failures: &[UpstreamFailure]) -> Result<(), String> {
+        let Some(publisher) = &self.publisher else {
+            return Ok(());
+        };
+        try_join_all(failures.iter().map(|failure| publisher.tell(failure))).await?;
+        Ok(())
     }
 
     /// What `/metrics` shows of the lists.

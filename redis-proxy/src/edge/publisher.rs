@@ -28,10 +28,10 @@ use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
-use wire::lists::ListName;
+use wire::{lists::ListName, upstream_failures::UpstreamFailure};
 
 use super::{
-    event::{self, Event},
+    event::{self, Event, UpstreamFailed},
     metrics::EdgeMetrics,
     store::{Change, EdgeStore},
 };
@@ -85,7 +85,7 @@ impl Publisher {
         store: &Arc<dyn EdgeStore>,
         lists: [(ListName, Arc<Notify>); 3],
         metrics: EdgeMetrics,
-    ) -> Result<(), std::io::Error> {
+    ) -> Result<Arc<Self>, std::io::Error> {
         // Harmless when one is installed already: then that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let told = metrics.clone();
@@ -138,7 +138,37 @@ impl Publisher {
             let publisher = Arc::clone(&publisher);
             tokio::spawn(publisher.run(list, Arc::downgrade(store), filled));
         }
-        Ok(())
+        Ok(publisher)
+    }
+
+    /// Publishes an event that is kept by whoever saw it, until this returns `Ok`: then JetStream has it.
+    ///
+    /// # Errors
+    /// Why JetStream did not acknowledge it. It may have it all the same; told again with the same id, it is there once.
+    pub async fn tell(&self, failure: &UpstreamFailure) -> Result<(), String> {
+        self.check_stream().await?;
+        let event = UpstreamFailed::new(failure);
+        let payload = serde_json::to_vec(&event).map_err(|e| e.to_string())?;
+        let subject = format!("{}{}", self.settings.subject_prefix, event::UPSTREAM_FAILED);
+        let message = PublishMessage::build()
+            .payload(payload.into())
+            .message_id(&failure.id)
+            .expected_stream(&self.settings.stream)
+            .header("Content-Type", event::MEDIA_TYPE);
+        let sent = self.context.send_publish(subject, message).await;
+        let acknowledged = sent.map_err(|e| e.to_string())?.into_future();
+        match timeout(PATIENCE, acknowledged).await {
+            Ok(Ok(_)) => {
+                self.metrics.told(event::UPSTREAM_FAILED);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("not acknowledged in time".to_owned()),
+        }
+        .inspect_err(|_| {
+            self.checked.store(false, Ordering::Relaxed);
+            self.metrics.not_published();
+        })
     }
 
     async fn run(self: Arc<Self>, list: ListName, store: Weak<dyn EdgeStore>, filled: Arc<Notify>) {
@@ -260,7 +290,9 @@ impl Publisher {
                     tracing::info!(stream, "the stream is made");
                     let wanted = Config {
                         name: stream.clone(),
-                        subjects: vec![format!("{subject_prefix}edge.>")],
+                        subjects: ["edge.>", "kong.mtls.>"]
+                            .map(|subjects| format!("{subject_prefix}{subjects}"))
+                            .to_vec(),
                         storage: StorageType::File,
                         duplicate_window: DUPLICATES,
                         num_replicas: 1,

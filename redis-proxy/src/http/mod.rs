@@ -9,6 +9,7 @@ pub(crate) mod problem;
 mod samples;
 mod sleep;
 mod tiers;
+mod upstream_failures;
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +22,10 @@ use axum::{
     routing::{get, post},
 };
 use tokio::{sync::Semaphore, time::timeout};
-use wire::{limits::ACQUIRE_PATH, load::LOAD_PATH, samples::SAMPLES_PATH, tiers::TIERS_PATH};
+use wire::{
+    limits::ACQUIRE_PATH, load::LOAD_PATH, samples::SAMPLES_PATH, tiers::TIERS_PATH,
+    upstream_failures::UPSTREAM_FAILURES_PATH,
+};
 
 pub use openapi::document;
 
@@ -135,7 +139,13 @@ pub fn router(state: Arc<State>, config: &Config) -> Router {
         }
     };
     let samples_limit = DefaultBodyLimit::max(config.max_body_bytes.max(samples::MAX_BODY));
+    let failures_limit =
+        DefaultBodyLimit::max(config.max_body_bytes.max(upstream_failures::MAX_BODY));
     Router::new()
+        .route(
+            UPSTREAM_FAILURES_PATH,
+            post(upstream_failures::report).layer(failures_limit),
+        )
         .route(SAMPLES_PATH, post(samples::report).layer(samples_limit))
         .route(ACQUIRE_PATH, post(limits::acquire))
         .route(LOAD_PATH, post(load::report))

@@ -16,6 +16,7 @@ use wire::lists::ListName;
         super::tiers::table,
         super::lists::page,
         super::samples::report,
+        super::upstream_failures::report,
         super::sleep::serve,
         super::health::alive,
         super::health::ready,

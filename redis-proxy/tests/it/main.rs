@@ -23,3 +23,4 @@ mod nats_server;
 mod redis_server;
 mod scripts;
 mod service;
+mod upstream_failures;

@@ -328,6 +328,7 @@ async fn the_openapi_document_names_every_path_and_refers_to_nothing_missing() {
         "/v1/samples",
         "/v1/sleep",
         "/v1/tiers",
+        "/v1/upstream-failures",
     ];
     assert_eq!(paths, expected);
     let schemas = document["components"]["schemas"].as_object().unwrap();

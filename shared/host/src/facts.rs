@@ -37,6 +37,11 @@ impl Host for Facts {
         }
     }
 
+    fn tells(&self, fact: Fact) -> bool {
+        let property = |gateway: Gateway| gateway.property_of(fact);
+        self.gateway.get().and_then(property).is_some()
+    }
+
     fn verify(&self, signature: Signature<'_>) -> Option<bool> {
         if self.gateway.get().is_some_and(Gateway::has_crypto) {
             crypto::verify(signature)

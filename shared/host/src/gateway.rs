@@ -144,6 +144,9 @@ impl Gateway {
             // `docs/lists.md`.
             (Self::Envoy, Fact::Ja3) => Some("filter_state\0portcullis.ja3"),
             (Self::Envoy, Fact::Ja4) => Some("filter_state\0portcullis.ja4"),
+            (Self::Envoy, Fact::UpstreamIdentity) => Some("upstream\0uri_san_peer_certificate"),
+            (Self::Envoy, Fact::UpstreamFailure) => Some("upstream\0transport_failure_reason"),
+            (Self::Envoy, Fact::ResponseDetails) => Some("response\0code_details"),
             _ => None,
         }
     }

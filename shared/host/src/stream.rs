@@ -38,6 +38,8 @@ pub struct Stream<F: Filter> {
     settling: Option<(Waits, Ended)>,
     /// What the gateway has told of it.
     facts: Facts,
+    /// What the client gets in place of the response.
+    replacement: Option<Reply>,
     pub waits: Waits,
 }
 
@@ -116,6 +118,7 @@ impl<F: Filter> Stream<F> {
             sent_body: false,
             settling: None,
             facts: Facts::default(),
+            replacement: None,
             waits: Waits::Start,
         }
     }
@@ -220,7 +223,7 @@ impl<F: Filter> Stream<F> {
         self.proceed(Event::Woke)
     }
 
-    pub fn on_response_headers(&mut self) {
+    pub fn on_response_headers(&mut self) -> Flow {
         let watched = F::watches_response(&self.state, self.waits == Waits::Answered);
         let response = if watched.has(Phases::RESPONSE) {
             abi::header_map(Map::Response)
@@ -233,12 +236,19 @@ impl<F: Filter> Stream<F> {
             status.map(|status| [(":status", status)].into_iter().collect())
         };
         let Some(response) = response else {
-            return;
+            return Flow::Continue;
         };
         self.seen = now();
         self.lend(Some(Map::Response), |state, lent| {
             F::on_response(state, &response, lent);
         });
+        match self.replacement.take() {
+            Some(reply) => {
+                self.reply(&reply);
+                Flow::Stop
+            }
+            None => Flow::Continue,
+        }
     }
 
     /// The request is over or its client has gone.
@@ -396,6 +406,9 @@ impl<F: Filter> Stream<F> {
         });
         if headers == Some(Map::Request) && !effects.headers.is_empty() {
             self.unmakable |= !self.can_make(&effects.headers);
+        }
+        if headers == Some(Map::Response) {
+            self.replacement = effects.replacement.take();
         }
         self.root.apply(&mut effects, headers);
         self.root.return_effects(effects);

@@ -140,12 +140,13 @@ impl<F: Filter> Vm<F> {
     }
 
     pub fn on_response_headers(&self, context: u32) -> u32 {
-        self.with((), |state| {
-            if let Some(stream) = state.streams.get_mut(&context) {
-                stream.on_response_headers();
+        self.with(CONTINUE, |state| {
+            let stream = state.streams.get_mut(&context);
+            match stream.map(Stream::on_response_headers) {
+                Some(Flow::Stop) => PAUSE,
+                Some(Flow::Continue) | None => CONTINUE,
             }
-        });
-        CONTINUE
+        })
     }
 
     pub fn on_tick(&self, root: u32) {

@@ -1,6 +1,7 @@
 //! What a policy causes beside its verdict.
 
 use crate::metric::{Sample, exported_name};
+use crate::reply::Reply;
 
 /// How loud a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +76,9 @@ pub struct Effects<M> {
     pub logs: Vec<(Level, String)>,
     /// Requests that [`Await`](crate::Verdict::Await) are to be woken: the keeper has changed.
     pub wake: bool,
+    /// What the client gets in place of the response, of which nothing has left yet. Only while it is the
+    /// response's turn.
+    pub replacement: Option<Reply>,
 }
 
 impl<M> Default for Effects<M> {
@@ -85,6 +89,7 @@ impl<M> Default for Effects<M> {
             outcomes: Vec::new(),
             logs: Vec::new(),
             wake: false,
+            replacement: None,
         }
     }
 }
@@ -107,6 +112,7 @@ impl<M> Effects<M> {
         self.outcomes.clear();
         self.logs.clear();
         self.wake = false;
+        self.replacement = None;
     }
 
     /// Replaces a header, whatever values it had.
@@ -118,6 +124,12 @@ impl<M> Effects<M> {
     /// Removes a header, however often it occurs.
     pub fn remove_header(&mut self, name: impl Into<String>) {
         self.headers.push(HeaderEdit::Remove(name.into()));
+    }
+
+    /// Answers in place of the upstream, whose response is dropped whole. Policies before this one in the chain do not
+    /// see the reply.
+    pub fn replace_response(&mut self, reply: Reply) {
+        self.replacement = Some(reply);
     }
 
     /// Writes a log line. Lines never contain a credential, a secret or a body.

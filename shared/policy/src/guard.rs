@@ -102,8 +102,25 @@ impl<P: Policy> Guard<P> {
 
     /// The response is about to leave.
     pub fn on_response(&mut self, response: &Head, lent: Lent<'_, P>) {
+        let (shadow, request, now) = (lent.config.guard.shadow, lent.request, lent.now);
         let mut cx = lent.cx();
         self.policy.on_response(response, &mut cx);
+        let effects = cx.effects;
+        if let Some(reply) = effects.replacement.take() {
+            self.log_denial(&reply, shadow, request, now, effects);
+            // In addition to that of the request, which was passed on.
+            if shadow {
+                effects
+                    .outcomes
+                    .push((P::NAME, Outcome::Shadowed(reply.code)));
+            } else {
+                effects
+                    .outcomes
+                    .push((P::NAME, Outcome::Denied(reply.code)));
+                effects.headers.clear();
+                effects.replacement = Some(reply);
+            }
+        }
     }
 
     /// The request is over, or its client has gone.
@@ -120,8 +137,25 @@ impl<P: Policy> Guard<P> {
         now: Time,
         effects: &mut Effects<P::Metric>,
     ) -> Verdict {
+        self.log_denial(&reply, guard.shadow, request, now, effects);
+        if guard.shadow {
+            self.finish(Outcome::Shadowed(reply.code), effects);
+            return Verdict::Allow;
+        }
+        self.finish(Outcome::Denied(reply.code), effects);
+        Verdict::Deny(reply)
+    }
+
+    fn log_denial(
+        &self,
+        reply: &Reply,
+        shadow: bool,
+        request: &Head,
+        now: Time,
+        effects: &mut Effects<P::Metric>,
+    ) {
         let id = request_id(request.first("x-request-id"), now, self.stream);
-        let word = if guard.shadow { "would deny" } else { "denied" };
+        let word = if shadow { "would deny" } else { "denied" };
         effects.log(
             Level::Info,
             format!(
@@ -131,12 +165,6 @@ impl<P: Policy> Guard<P> {
                 reply.status
             ),
         );
-        if guard.shadow {
-            self.finish(Outcome::Shadowed(reply.code), effects);
-            return Verdict::Allow;
-        }
-        self.finish(Outcome::Denied(reply.code), effects);
-        Verdict::Deny(reply)
     }
 
     fn fault(
@@ -243,6 +271,15 @@ mod tests {
                 _ => Ok(Verdict::Allow),
             }
         }
+
+        fn on_response(&mut self, _: &Head, cx: &mut Cx<'_, Self>) {
+            cx.effects.set_header("x-a", "1");
+            cx.effects.replace_response(wrong());
+        }
+    }
+
+    fn wrong() -> Reply {
+        Reply::problem(502, "wrong", "Wrong")
     }
 
     fn slept() -> Reply {
@@ -324,6 +361,31 @@ mod tests {
         assert_eq!(effects.outcomes, [("fickle", Outcome::Shadowed("slept"))]);
         let (verdict, _) = run("/sleep", "{}", false);
         assert_eq!(verdict, Verdict::SleepUntil(Time::NEVER));
+    }
+
+    #[test]
+    fn a_response_is_replaced_unless_in_shadow_mode() {
+        for (config, expected) in [
+            ("{}", Outcome::Denied("wrong")),
+            (r#"{"shadow":true}"#, Outcome::Shadowed("wrong")),
+        ] {
+            let config = Loaded::<()>::parse(config.as_bytes()).unwrap();
+            let mut effects = Effects::default();
+            let lent = Lent {
+                config: &config,
+                keeper: &mut (),
+                request: &Head::default(),
+                now: Time::EPOCH,
+                host: &Nowhere,
+                effects: &mut effects,
+            };
+            Guard::<Fickle>::new(1).on_response(&Head::default(), lent);
+            assert_eq!(effects.outcomes, [("fickle", expected)]);
+            let shadow = config.guard.shadow;
+            assert_eq!(effects.replacement.is_none(), shadow);
+            // What was to become of the response does not befall the reply.
+            assert_eq!(effects.headers.is_empty(), !shadow);
+        }
     }
 
     #[test]

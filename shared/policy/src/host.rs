@@ -15,7 +15,17 @@ pub enum Fact {
     Ja3,
     /// The JA4 fingerprint of the same.
     Ja4,
+    /// The first URI in the subject alternative name of the certificate that the upstream showed, once there is a
+    /// response.
+    UpstreamIdentity,
+    /// Why the last connection to the upstream could not be made or broke, as the gateway words it.
+    UpstreamFailure,
+    /// What the gateway calls the reason of the response; [`VIA_UPSTREAM`] if the upstream sent it.
+    ResponseDetails,
 }
+
+/// The value of [`Fact::ResponseDetails`] for a response that the upstream sent.
+pub const VIA_UPSTREAM: &[u8] = b"via_upstream";
 
 /// A signature to check.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +43,11 @@ pub struct Signature<'a> {
 pub trait Host {
     /// Tells a fact, or `None` if this gateway does not know it for this request.
     fn fact(&self, fact: Fact) -> Option<Vec<u8>>;
+
+    /// Whether this gateway tells such a fact at all, though maybe not of this request.
+    fn tells(&self, _fact: Fact) -> bool {
+        true
+    }
 
     /// Checks a signature with the gateway's own crypto, or `None` where there is none.
     fn verify(&self, signature: Signature<'_>) -> Option<bool>;

@@ -107,7 +107,7 @@ pub trait Policy: Sized + 'static {
 
     /// The response is about to leave. Only called when [`Phases::RESPONSE`] is set, with all of its
     /// headers, or [`Phases::RESPONSE_STATUS`], with `:status` alone; header edits made here go to the
-    /// response.
+    /// response. It may be replaced: [`Effects::replace_response`].
     fn on_response(&mut self, _response: &Head, _cx: &mut Cx<'_, Self>) {}
 
     /// The request is over, answered or abandoned by its client. Whatever the request holds in the

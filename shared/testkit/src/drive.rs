@@ -11,7 +11,7 @@ use std::time::Duration;
 use policy::callout::Callout;
 use policy::effects::is_header_value;
 use policy::guard::Lent;
-use policy::host::Signature;
+use policy::host::{Signature, VIA_UPSTREAM};
 use policy::metric::{LABELS, exported_name};
 use policy::reply::request_id;
 use policy::{
@@ -22,6 +22,7 @@ use policy::{
 use crate::exchange::{Exchange, Seen, Text};
 use crate::native_crypto;
 use crate::request::{DEFAULT_HOST, Request, Tls};
+use crate::upstream::Connection;
 use crate::world::{Asked, End, World};
 
 /// Which gateway is imitated, in what policies can notice.
@@ -115,6 +116,9 @@ struct Facts {
     route: Option<Vec<u8>>,
     tls: Option<Tls>,
     lends_crypto: bool,
+    /// The connection to the upstream, once there is one. Kong tells nothing of it.
+    connection: Option<Connection>,
+    tells_connection: bool,
 }
 
 impl Host for Facts {
@@ -124,8 +128,28 @@ impl Host for Facts {
             Fact::Route => self.route.clone(),
             Fact::Ja3 => Some(self.tls.as_ref()?.ja3.clone()?.into_bytes()),
             Fact::Ja4 => Some(self.tls.as_ref()?.ja4.clone()?.into_bytes()),
+            Fact::UpstreamIdentity => match self.connection.as_ref()? {
+                Connection::Tls(identity) => Some(identity.clone()?.into_bytes()),
+                _ => None,
+            },
+            Fact::UpstreamFailure => match self.connection.as_ref()? {
+                Connection::Fails(why) => Some(why.clone().into_bytes()),
+                _ => None,
+            },
+            Fact::ResponseDetails => Some(match self.connection.as_ref()? {
+                Connection::Fails(_) => b"upstream_reset_before_response_started".to_vec(),
+                _ => VIA_UPSTREAM.to_vec(),
+            }),
             _ => None,
         }
+    }
+
+    fn tells(&self, fact: Fact) -> bool {
+        self.tells_connection
+            || !matches!(
+                fact,
+                Fact::UpstreamIdentity | Fact::UpstreamFailure | Fact::ResponseDetails
+            )
     }
 
     fn verify(&self, signature: Signature<'_>) -> Option<bool> {
@@ -254,6 +278,8 @@ impl<F: Filter> Drive<F> {
                 route: self.route.clone(),
                 tls,
                 lends_crypto: self.flavour == Flavour::Envoy,
+                connection: None,
+                tells_connection: self.flavour == Flavour::Envoy,
             },
             started: self.now,
             waits: Waits::Nothing,
@@ -681,27 +707,46 @@ impl<F: Filter> Drive<F> {
                 .collect(),
             body: Text::from(stream.request.body.as_slice()),
         };
-        let (status, headers, body) = self.world.upstream.serve(&seen);
+        let connection = self.world.upstream.connection();
+        let fails = matches!(connection, Connection::Fails(_));
+        let (status, headers, body) = if fails {
+            let text = [("content-type".to_owned(), "text/plain".to_owned())];
+            (503, text.into(), b"upstream connect error".to_vec())
+        } else {
+            self.world.upstream.serve(&seen)
+        };
+        if self.flavour == Flavour::Envoy
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.host.connection = Some(connection);
+        }
         let headers = headers
             .into_iter()
             .map(|(name, value)| (lower(name.as_bytes()), value.into_bytes()))
             .collect();
-        let headers = self.filter_response(id, status, headers, false);
-        self.respond(id, status, headers, body, Some(seen));
+        let seen = (!fails).then_some(seen);
+        match self.filter_response(id, status, headers, false) {
+            Ok(headers) => self.respond(id, status, headers, body, seen),
+            Err(reply) => {
+                let (headers, body) = self.written(id, &reply);
+                // The client cannot tell who was asked.
+                self.respond(id, reply.status, headers, body, None);
+            }
+        }
     }
 
-    /// The response's headers as the filter lets them out.
+    /// The response's headers as the filter lets them out, or what it answers in its place.
     fn filter_response(
         &mut self,
         id: u32,
         status: u16,
         mut headers: Vec<(String, Vec<u8>)>,
         answered: bool,
-    ) -> Vec<(String, Vec<u8>)> {
+    ) -> Result<Vec<(String, Vec<u8>)>, Reply> {
         let stream = self.streams.get_mut(&id).expect("the request is in flight");
         let watched = F::watches_response(&stream.state, answered);
         if watched == Phases::NONE {
-            return headers;
+            return Ok(headers);
         }
         let all = watched.has(Phases::RESPONSE);
         let line = (":status".to_owned(), status.to_string().into_bytes());
@@ -714,12 +759,25 @@ impl<F: Filter> Drive<F> {
             F::on_response(state, &head, lent);
         });
         edit(&mut headers, &mut effects);
+        let replacement = effects.replacement.take();
         self.apply(effects);
-        headers
+        match replacement {
+            Some(reply) => Err(reply),
+            None => Ok(headers),
+        }
     }
 
     /// The gateway answers.
     fn reply(&mut self, id: u32, reply: &Reply) {
+        let (headers, body) = self.written(id, reply);
+        let headers = self
+            .filter_response(id, reply.status, headers, true)
+            .expect("a reply is not replaced");
+        self.respond(id, reply.status, headers, body, None);
+    }
+
+    /// A reply's headers and body.
+    fn written(&self, id: u32, reply: &Reply) -> (Vec<(String, Vec<u8>)>, Vec<u8>) {
         let stream = &self.streams[&id];
         let head = F::head(&stream.state, &stream.head);
         let request_id = request_id(head.first("x-request-id"), self.now, id);
@@ -735,8 +793,7 @@ impl<F: Filter> Drive<F> {
                 .filter(|(_, value)| is_header_value(value))
                 .map(|(name, value)| (lower(name.as_bytes()), value.as_bytes().to_vec())),
         );
-        let headers = self.filter_response(id, reply.status, headers, true);
-        self.respond(id, reply.status, headers, body, None);
+        (headers, body)
     }
 
     fn respond(

@@ -15,6 +15,19 @@ struct State {
     status: u16,
     headers: Vec<(String, String)>,
     requests: u64,
+    connection: Connection,
+}
+
+/// What becomes of a gateway's connection to the upstream. Real gateways have real ones: this is for `Drive`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Connection {
+    /// It is plain HTTP.
+    #[default]
+    Plain,
+    /// It is TLS, and the upstream's certificate names this URI, if any.
+    Tls(Option<String>),
+    /// It cannot be made, which the gateway words like this.
+    Fails(String),
 }
 
 impl Default for State {
@@ -23,6 +36,7 @@ impl Default for State {
             status: 200,
             headers: Vec::new(),
             requests: 0,
+            connection: Connection::Plain,
         }
     }
 }
@@ -33,6 +47,17 @@ impl Upstream {
         let mut state = self.state();
         state.status = status;
         state.headers = headers.to_vec();
+    }
+
+    /// How it can be reached from now on.
+    pub fn connects(&self, connection: Connection) {
+        self.state().connection = connection;
+    }
+
+    /// How it can be reached.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        self.state().connection.clone()
     }
 
     /// How many requests reached it.

@@ -8,3 +8,4 @@ pub mod load;
 pub mod samples;
 pub mod sleep;
 pub mod tiers;
+pub mod upstream_failures;

@@ -475,6 +475,8 @@ impl<P: Policy, R: Links> Links for (P, R) {
         });
         if let (Some(config), Some(keeper)) = (&configs.0, &mut keepers.0)
             && own.is_there()
+            // A response that was replaced does not come by here, as in a gateway.
+            && back.effects.replacement.is_none()
             && own.guard.watches_response() != Phases::NONE
         {
             let lent = keeper.lend(config, back.request, back.now, back.host);
@@ -598,6 +600,10 @@ fn hand_on<N, M>(from: &mut Effects<N>, to: &mut Effects<M>, wrap: impl Fn(N) ->
             }),
     );
     to.wake |= std::mem::take(&mut from.wake);
+    if let Some(reply) = from.replacement.take() {
+        to.headers.clear();
+        to.replacement = Some(reply);
+    }
 }
 
 fn own_tick<P: Policy>(config: Option<&Loaded<P::Config>>) -> Option<Duration> {

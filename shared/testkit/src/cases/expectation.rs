@@ -36,6 +36,8 @@ pub struct Expect {
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamExpect {
     pub reached: Option<bool>,
+    /// It was reached, but its response was replaced, so that the client cannot tell.
+    pub replaced: bool,
     /// The path with its query.
     pub path: Option<String>,
     /// Headers with their one value.
