@@ -52,6 +52,8 @@ pub use settings::Settings;
 const FATES: usize = 5_000;
 /// How often entries whose time is over are taken off the lists.
 const SWEEP: Duration = Duration::from_millis(500);
+/// For JetStream to take what a gateway's worker waits to be rid of: shorter than it waits.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// Longest name of who changes something, bytes; longer ones are cut.
 pub const MAX_BY_BYTES: usize = 512;
 
@@ -247,8 +249,11 @@ impl Edge {
         let Some(publisher) = &self.publisher else {
             return Ok(());
         };
-        try_join_all(failures.iter().map(|failure| publisher.tell(failure))).await?;
-        Ok(())
+        let told = try_join_all(failures.iter().map(|failure| publisher.tell(failure)));
+        match timeout(TOLD_WITHIN, told).await {
+            Ok(told) => told.map(drop),
+            Err(_) => Err("not acknowledged in time".to_owned()),
+        }
     }
 
     /// What `/metrics` shows of the lists.

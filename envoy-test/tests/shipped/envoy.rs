@@ -1,0 +1,170 @@
+//! An Envoy with a shipped configuration.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use envoy_test::artifacts;
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::Request;
+use testkit::http_client::Connection;
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// A shipped configuration with its places filled in.
+pub struct Shipped {
+    text: String,
+    pub folder: TempDir,
+}
+
+impl Shipped {
+    /// The configuration of this path under `ops`. Its admin port is free.
+    pub fn new(path: &str) -> Self {
+        let text = fs::read_to_string(artifacts::workspace().join("ops").join(path)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut shipped = Self { text, folder };
+        for port in ["9901", "9902"] {
+            let at = format!("address: 127.0.0.1, port_value: {port}");
+            if shipped.text.contains(&at) {
+                shipped.put(&at, "address: 127.0.0.1, port_value: 0");
+            }
+        }
+        if shipped.text.contains("/etc/portcullis") {
+            let dist = artifacts::workspace().join("dist").display().to_string();
+            shipped.put("/etc/portcullis", &dist);
+        }
+        shipped
+    }
+
+    /// Replaces a text that has to be there.
+    pub fn put(&mut self, from: &str, to: &str) {
+        assert!(self.text.contains(from), "the configuration has no {from}");
+        self.text = self.text.replace(from, to);
+    }
+
+    /// Has a name resolve to this address.
+    pub fn place(&mut self, name: &str, port: u16, at: SocketAddr) {
+        let from = format!("address: {name}, port_value: {port}");
+        let to = format!("address: {}, port_value: {}", at.ip(), at.port());
+        self.put(&from, &to);
+    }
+
+    /// Copies the documents for SDS, and has Envoy look for secrets in this test's folder.
+    pub fn secrets(&mut self) {
+        let sds = self.folder.path().join("sds");
+        fs::create_dir(&sds).unwrap();
+        let here = self.folder.path().display().to_string();
+        for entry in fs::read_dir(artifacts::workspace().join("ops/envoy/sds")).unwrap() {
+            let entry = entry.unwrap();
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let text = text.replace("/etc/envoy", &here);
+            fs::write(sds.join(entry.file_name()), text).unwrap();
+        }
+        self.put("/etc/envoy", &here);
+    }
+
+    pub fn start(self) -> Envoy {
+        let path = self.folder.path().join("envoy.yaml");
+        fs::write(&path, &self.text).unwrap();
+        let file = |name: &str| File::create(self.folder.path().join(name)).unwrap();
+        let child = Command::new(artifacts::envoy().unwrap())
+            .arg("--config-path")
+            .arg(&path)
+            .arg("--admin-address-path")
+            .arg(self.folder.path().join("admin"))
+            .args(["--concurrency", "2", "--disable-hot-restart"])
+            .args([
+                "--log-level",
+                "warning",
+                "--component-log-level",
+                "wasm:info",
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file("envoy.log"))
+            .spawn()
+            .unwrap();
+        let envoy = Envoy {
+            child,
+            folder: self.folder,
+        };
+        envoy.until("its readiness", || {
+            let ready = envoy.ask("/ready")?;
+            (ready.trim() == "LIVE").then_some(())
+        });
+        envoy
+    }
+}
+
+/// A running Envoy.
+pub struct Envoy {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Envoy {
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Asks the admin endpoint.
+    pub fn ask(&self, path: &str) -> Option<String> {
+        let admin = fs::read_to_string(self.path("admin")).ok()?;
+        let admin: SocketAddr = admin.trim().parse().ok()?;
+        let mut connection = Connection::open(admin, None).ok()?;
+        let answer = connection.exchange(&Request::get(path)).ok()?;
+        Some(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    /// Where the listener of this name listens.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        self.until("its listener", || {
+            let all: Value = serde_json::from_str(&self.ask("/listeners?format=json")?).ok()?;
+            let mut statuses = all["listener_statuses"].as_array()?.iter();
+            let found = statuses.find(|status| status["name"] == name)?;
+            let socket = &found["local_address"]["socket_address"];
+            let port = u16::try_from(socket["port_value"].as_u64()?).ok()?;
+            Some(SocketAddr::from(([127, 0, 0, 1], port)))
+        })
+    }
+
+    /// A counter or gauge; 0 if it is not there.
+    pub fn stat(&self, name: &str) -> u64 {
+        let text = self.ask("/stats").expect("statistics");
+        envoy_test::stats::Stats::parse(&text).get(name)
+    }
+
+    pub fn log(&self) -> String {
+        read(&self.path("envoy.log"))
+    }
+
+    /// Waits until there is something.
+    pub fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(
+                began.elapsed() < WITHIN,
+                "Envoy shows no sign of {what}:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}

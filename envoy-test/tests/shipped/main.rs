@@ -1,0 +1,17 @@
+//! What is shipped under `ops/`, as it stands but for ports, paths and names, in a real Envoy with real certificates.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod client;
+mod egress;
+mod envoy;
+mod pki;
+mod rotation;
+mod tls_upstream;
+mod upstream_mtls;
