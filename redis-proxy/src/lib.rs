@@ -22,6 +22,7 @@ pub mod http;
 pub mod key;
 pub mod listener;
 pub mod metrics;
+pub mod page;
 pub mod script;
 pub mod secret;
 pub mod server;

@@ -19,7 +19,7 @@ use super::{
     query::{Query, plain},
 };
 use crate::{
-    edge::{Added, EntryBody, EntryId, EntryView, MAX_PAGE},
+    edge::{Added, EntryBody, EntryId, EntryView, MAX_PAGE, Note},
     http::problem::{self, Problem},
 };
 
@@ -221,9 +221,14 @@ pub async fn get(
     params(
         ("list" = List, Path, description = "Which list"),
         ("id" = EntryId, Path, description = "Which entry"),
+        ("reason" = Option<String>, Query, min_length = 1, max_length = 1_024, description = "Why, for people"),
+        ("ticketUrl" = Option<String>, Query, max_length = 2_048,
+         description = "Where to read on, `http` or `https`; with a reason only"),
     ),
     responses(
         (status = 204, description = "It is off the list"),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+         description = "`bad_query`: `errors` names each parameter"),
         (status = 403, body = Problem, content_type = "application/problem+json",
          description = "`client_not_allowed`, `certificate_expired`"),
         (status = 404, body = Problem, content_type = "application/problem+json",
@@ -237,9 +242,16 @@ pub async fn remove(
     extract::State(state): extract::State<Arc<State>>,
     Extension(Who(who)): Extension<Who>,
     path: Result<extract::Path<(List, String)>, PathRejection>,
+    uri: Uri,
 ) -> Result<StatusCode, Problem> {
     let (list, id) = named(path)?;
-    let removed = state.edge.remove(list, &id, &who).await?;
+    let mut query = Query::of(&uri);
+    let mut text = |name| query.take(name, "", |text| Some(text.to_owned()));
+    let (reason, ticket) = (text("reason"), text("ticketUrl"));
+    query.end()?;
+    let note = Note::read(reason.as_deref(), ticket.as_deref())
+        .map_err(|bad| Problem::fields("bad_query", bad.0))?;
+    let removed = state.edge.remove(list, &id, &who, note).await?;
     removed
         .map(|_| StatusCode::NO_CONTENT)
         .ok_or_else(no_such_entry)

@@ -54,7 +54,7 @@ pub async fn top(
     let since = query.take("since", "must be 60s to 24h, in s, m or h", since_ms);
     let kind = query.take("kind", "must be ja3, ja4 or ip", kind);
     query.end()?;
-    let now_ms = (state.clock)().checked_div(1_000).unwrap_or_default();
+    let now_ms = state.now_ms();
     let usual = u64::try_from(USUAL_SINCE.as_millis()).unwrap_or(u64::MAX);
     let since_ms = since.unwrap_or(usual);
     let fingerprints = Arc::clone(&state.fingerprints);

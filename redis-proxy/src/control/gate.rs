@@ -12,7 +12,7 @@ use axum::{
 };
 use tokio::time::timeout;
 
-use super::{State, identity::Identity, now_s};
+use super::{State, identity::Identity, now_s, origin};
 use crate::{
     edge::Refusal,
     http::problem::{self, Problem, Told},
@@ -47,7 +47,7 @@ pub async fn pass(
         Ok(who) => who.clone(),
         Err(_) => peer.identity.to_string(),
     };
-    let response = match admitted {
+    let response = match admitted.and_then(|who| origin::check(&request).map(|()| who)) {
         Err(refusal) => refusal.into_response(),
         Ok(who) => {
             request.extensions_mut().insert(Who(who));

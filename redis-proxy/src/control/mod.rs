@@ -1,15 +1,17 @@
 //! The control API (C1, C3, A8): mutual TLS, for people and programs that change lists. The filters have a
 //! listener of their own (`crate::http`).
 
-mod audit;
+pub(crate) mod audit;
 mod body;
 mod cache;
 mod entries;
 mod fingerprints;
-mod gate;
+pub(crate) mod gate;
 pub mod identity;
 mod openapi;
-mod query;
+mod origin;
+pub(crate) mod query;
+mod refusals;
 pub mod settings;
 pub mod tls;
 
@@ -47,6 +49,7 @@ use crate::{
     fingerprints::Fingerprints,
     http::problem,
     listener::{self, Bounds},
+    page,
     store::embedded::Clock,
 };
 
@@ -58,11 +61,18 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// What the handlers share.
 pub struct State {
-    edge: Arc<Edge>,
-    fingerprints: Arc<Fingerprints>,
-    clock: Clock,
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) fingerprints: Arc<Fingerprints>,
+    pub(crate) clock: Clock,
     allow: Allow,
     patience: Duration,
+}
+
+impl State {
+    /// Milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        (self.clock)().checked_div(1_000).unwrap_or_default()
+    }
 }
 
 /// A bound listener that does not serve yet.
@@ -238,7 +248,9 @@ fn router(state: Arc<State>) -> Router {
         )
         .route("/cache/{key}", delete(cache::revoke))
         .route("/internal/edge/fingerprints", get(fingerprints::top))
+        .route("/internal/edge/refusals", get(refusals::minutes))
         .route("/openapi.json", get(openapi::serve))
+        .merge(page::routes())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&state), gate::pass))

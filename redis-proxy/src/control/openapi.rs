@@ -21,6 +21,7 @@ use crate::{edge::EntryId, fingerprints::Counts};
         super::audit::list,
         super::cache::revoke,
         super::fingerprints::top,
+        super::refusals::minutes,
     ),
     components(schemas(List, Counts, EntryId, ListName))
 )]

@@ -8,6 +8,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use wire::lists::{Kind, ListName, MAX_TTL_MS, Member};
 
+use super::store::Note;
+
 /// Longest `reason`, bytes.
 pub const MAX_REASON_BYTES: usize = 1_024;
 /// Longest `ticketUrl`, bytes.
@@ -193,6 +195,29 @@ impl NewEntry {
             reason: "revoked".to_owned(),
             ticket_url: None,
         })
+    }
+}
+
+impl Note {
+    /// Reads why an entry is removed; `None`: nobody said so.
+    ///
+    /// # Errors
+    /// Every part that is wrong; a ticket without a reason.
+    pub fn read(why: Option<&str>, ticket: Option<&str>) -> Result<Option<Self>, BadEntry> {
+        let mut errors = Vec::new();
+        let mut keep = |field: &str, problem: String| errors.push(FieldError::new(field, problem));
+        let why = match (why, ticket) {
+            (None, None) => return Ok(None),
+            (None, Some(_)) => Err("is required".to_owned()),
+            (Some(why), _) => reason(why),
+        };
+        let why = why.map_err(|problem| keep("reason", problem));
+        let ticket = ticket.map(url).transpose();
+        let ticket = ticket.map_err(|problem| keep("ticketUrl", problem));
+        match (why, ticket) {
+            (Ok(reason), Ok(ticket_url)) => Ok(Some(Self { reason, ticket_url })),
+            _ => Err(BadEntry(errors)),
+        }
     }
 }
 
@@ -393,6 +418,24 @@ mod tests {
         assert!(member(Kind::Cidr, "0.0.0.0/0", &rules).is_ok());
         assert!(member(Kind::Cidr, "10.0.0.0/8", &Rules::default()).is_ok());
         assert!(member(Kind::Cidr, "2001::/16", &Rules::default()).is_ok());
+    }
+
+    #[test]
+    fn a_removal_may_say_why() {
+        let url = "https://tickets.example/SEC-1";
+        assert_eq!(Note::read(None, None), Ok(None));
+        let note = Note::read(Some("a mistake"), Some(url)).unwrap().unwrap();
+        assert_eq!(note.reason, "a mistake");
+        assert_eq!(note.ticket_url.as_deref(), Some(url));
+        let fields = |why, ticket| -> Vec<String> {
+            let BadEntry(errors) = Note::read(why, ticket).unwrap_err();
+            errors.into_iter().map(|error| error.field).collect()
+        };
+        assert_eq!(fields(None, Some(url)), ["reason"]);
+        assert_eq!(
+            fields(Some(" "), Some("javascript:alert(1)")),
+            ["reason", "ticketUrl"]
+        );
     }
 
     #[test]

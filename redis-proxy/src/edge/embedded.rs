@@ -22,7 +22,7 @@ use super::{
     random,
     store::{
         Added, Bounds, Change, Changes, Durability, EdgeFailure, EdgeStore, Entries, LISTS, Log,
-        MAX_PAGE, Reply, Seen,
+        MAX_PAGE, Note, Reply, Seen,
     },
 };
 use crate::store::embedded::Clock;
@@ -196,10 +196,11 @@ impl EdgeStore for Embedded {
         list: ListName,
         id: &'a EntryId,
         by: &'a str,
+        note: Option<&'a Note>,
     ) -> Reply<'a, Option<Change>> {
-        let (id, by) = (id.clone(), by.to_owned());
+        let (id, by, note) = (id.clone(), by.to_owned(), note.cloned());
         self.run(list, move |ledger, now_ms| {
-            ledger.remove(&id, &by, now_ms, random::name()?)
+            ledger.remove(&id, &by, note, now_ms, random::name()?)
         })
     }
 

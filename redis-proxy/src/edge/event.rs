@@ -19,7 +19,7 @@ use wire::{
     upstream_failures::{FailureReason, UpstreamFailure},
 };
 
-use super::store::{Action, Change};
+use super::store::{Action, Change, Note};
 
 /// Media type of an event.
 pub const MEDIA_TYPE: &str = "application/cloudevents+json";
@@ -61,6 +61,9 @@ struct Data<'a> {
     ticket_url: Option<&'a str>,
     /// Who added the entry.
     who: &'a str,
+    /// Why it was removed, if whoever did it said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a Note>,
 }
 
 /// The type of the event of a change; `None`: nobody is told.
@@ -179,6 +182,7 @@ impl<'a> Event<'a> {
                 reason: &entry.reason,
                 ticket_url: entry.ticket_url.as_deref(),
                 who: &entry.who,
+                note: change.note.as_ref(),
             },
         };
         Some((kind, event))
@@ -260,6 +264,7 @@ mod tests {
             at_ms: 1_790_000_000_123,
             action: Action::Expired,
             by: String::new(),
+            note: None,
             entry: Entry {
                 id: "e1".parse().unwrap(),
                 list: ListName::Deny,

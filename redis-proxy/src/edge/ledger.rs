@@ -10,7 +10,8 @@ use super::{
     body::NewEntry,
     entry::{Entry, EntryId},
     store::{
-        Action, Added, Bounds, Change, Changes, EdgeFailure, Entries, Fate, Log, MAX_PAGE, Seen,
+        Action, Added, Bounds, Change, Changes, EdgeFailure, Entries, Fate, Log, MAX_PAGE, Note,
+        Seen,
     },
 };
 
@@ -134,7 +135,7 @@ impl Ledger {
             return Err(EdgeFailure::ListFull);
         }
         if let Some(entry) = there.as_ref().filter(|_| over) {
-            self.take(entry.version, Action::Expired, "", now_ms, end);
+            self.take(entry.version, Action::Expired, ("", None), now_ms, end);
         }
         let renewed = there.filter(|_| live);
         if let Some(entry) = &renewed {
@@ -173,6 +174,7 @@ impl Ledger {
             at_ms: now_ms,
             action,
             by: by.to_owned(),
+            note: None,
             entry,
         })))
     }
@@ -185,6 +187,7 @@ impl Ledger {
         &mut self,
         id: &EntryId,
         by: &str,
+        note: Option<Note>,
         now_ms: u64,
         change: String,
     ) -> Result<Option<Change>, EdgeFailure> {
@@ -193,7 +196,7 @@ impl Ledger {
         };
         let version = entry.version;
         self.room_for_events(1)?;
-        Ok(self.take(version, Action::Removed, by, now_ms, change))
+        Ok(self.take(version, Action::Removed, (by, note), now_ms, change))
     }
 
     /// Takes one entry whose time is over off the list; `None`: there is none, or the outbox is full.
@@ -201,7 +204,7 @@ impl Ledger {
         let (_, version) = self.by_end.first().filter(|(end, _)| *end <= now_ms)?;
         let version = *version;
         self.room_for_events(1).ok()?;
-        self.take(version, Action::Expired, "", now_ms, change())
+        self.take(version, Action::Expired, ("", None), now_ms, change())
     }
 
     /// A live entry.
@@ -359,7 +362,7 @@ impl Ledger {
         &mut self,
         version: u64,
         action: Action,
-        by: &str,
+        (by, note): (&str, Option<Note>),
         now_ms: u64,
         change: String,
     ) -> Option<Change> {
@@ -382,6 +385,7 @@ impl Ledger {
             at_ms: now_ms,
             action,
             by: by.to_owned(),
+            note,
             entry,
         }))
     }

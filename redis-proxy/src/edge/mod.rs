@@ -39,7 +39,7 @@ pub use body::{BadEntry, EntryBody, FieldError, NewEntry, Rules};
 pub use entry::{BadId, Entry, EntryId, EntryView};
 pub use store::{
     Action, Added, Bounds, Change, Changes, Durability, EdgeFailure, EdgeStore, Entries, Fate,
-    LISTS, Log, MAX_PAGE, Seen,
+    LISTS, Log, MAX_PAGE, Note, Seen,
 };
 
 use metrics::EdgeMetrics;
@@ -172,10 +172,11 @@ impl Edge {
         list: ListName,
         id: &EntryId,
         by: &str,
+        note: Option<Note>,
     ) -> Result<Option<Change>, EdgeFailure> {
         let (edge, id, by) = (Arc::clone(self), id.clone(), named(by));
         let done = tokio::spawn(async move {
-            let removed = edge.store.remove(list, &id, &by).await;
+            let removed = edge.store.remove(list, &id, &by, note.as_ref()).await;
             if let Ok(Some(change)) = &removed {
                 edge.changed(change);
             }
@@ -289,6 +290,13 @@ impl Edge {
         notes
     }
 
+    /// How many members a list has, as far as it is known here; `None`: nothing is known yet.
+    #[must_use]
+    pub fn size(&self, list: ListName) -> Option<usize> {
+        let replica = read(&self.of(list)?.replica);
+        replica.is_loaded().then(|| replica.members())
+    }
+
     fn of(&self, list: ListName) -> Option<&Followed> {
         self.followed.iter().find(|of| of.list == list)
     }
@@ -307,6 +315,8 @@ impl Edge {
             expires_ms = entry.expires_ms,
             reason = entry.reason,
             ticket_url = entry.ticket_url.as_deref().unwrap_or_default(),
+            note = change.note.as_ref().map(|note| note.reason.as_str()),
+            note_ticket_url = change.note.as_ref().and_then(|note| note.ticket_url.as_deref()),
             version = change.version,
             change = change.id,
         );

@@ -60,9 +60,25 @@ pub struct Change {
     pub action: Action,
     /// Who; empty when the entry's time was over.
     pub by: String,
+    /// Why it was removed, if whoever did it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub note: Option<Note>,
     /// The entry as it is now, or as it was before it went.
     #[schema(value_type = crate::edge::EntryView)]
     pub entry: Entry,
+}
+
+/// Why somebody removed an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Note {
+    /// Why, for people: 1 to 1,024 bytes.
+    pub reason: String,
+    /// Where to read on: `http` or `https`, without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub ticket_url: Option<String>,
 }
 
 /// What became of a wish to add.
@@ -235,6 +251,7 @@ pub trait EdgeStore: Send + Sync {
         list: ListName,
         id: &'a EntryId,
         by: &'a str,
+        note: Option<&'a Note>,
     ) -> Reply<'a, Option<Change>>;
 
     /// A live entry.

@@ -1,5 +1,6 @@
 //! Who comes by most: top fingerprints and addresses of what the filters have sampled (C3, D8).
 
+pub mod refusals;
 pub mod summary;
 pub mod window;
 
@@ -13,6 +14,7 @@ use wire::{
 };
 
 use self::{
+    refusals::{Minutes, Refusals},
     summary::{Counted, Merged},
     window::{Span, Values, Window},
 };
@@ -46,6 +48,7 @@ impl Counts {
 #[derive(Debug)]
 pub struct Fingerprints {
     window: Mutex<Window>,
+    refusals: Mutex<Minutes>,
 }
 
 /// What became of a batch.
@@ -63,6 +66,7 @@ impl Fingerprints {
     pub fn new(room: usize, now_ms: u64) -> Self {
         Self {
             window: Mutex::new(Window::new(room, now_ms)),
+            refusals: Mutex::new(Minutes::new(now_ms)),
         }
     }
 
@@ -92,6 +96,11 @@ impl Fingerprints {
         for values in values {
             window.add(now_ms, batch.every, values);
         }
+        drop(window);
+        let mut refusals = self.minutes();
+        for sample in &batch.samples {
+            refusals.add(now_ms, sample.status_code, batch.every);
+        }
         taken
     }
 
@@ -110,6 +119,16 @@ impl Fingerprints {
             dropped: span.tally.dropped,
             kinds: kinds.map(|counts| TopOf::new(counts, &span, top)).collect(),
         }
+    }
+
+    /// What was refused in the last hour, minute by minute.
+    #[must_use]
+    pub fn refusals(&self, now_ms: u64) -> Refusals {
+        self.minutes().show(now_ms)
+    }
+
+    fn minutes(&self) -> MutexGuard<'_, Minutes> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {

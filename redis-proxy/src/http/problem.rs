@@ -77,6 +77,19 @@ impl Problem {
         }
     }
 
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    /// What went wrong: for programs, and for people.
+    pub fn told(&self) -> Told {
+        Told {
+            code: self.code,
+            detail: self.detail.to_string(),
+        }
+    }
+
     /// Names the entry that is there already.
     pub fn existing(self, id: EntryId) -> Self {
         Self {
@@ -115,12 +128,8 @@ impl From<Failure> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let (status, told) = (self.status(), self.told());
         let retry = self.retry;
-        let told = Told {
-            code: self.code,
-            detail: self.detail.to_string(),
-        };
         let mut response = (status, Json(self)).into_response();
         response.extensions_mut().insert(told);
         let headers = response.headers_mut();

@@ -29,6 +29,81 @@ fn entry(value: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_removal_may_say_why() {
+    let control = Control::start().await;
+    let soc = control.soc();
+    let added = soc.post(DENY, &entry("192.0.2.1")).await;
+    let location = format!("{DENY}/{}", added.body["id"].as_str().unwrap());
+    for (query, field) in [
+        ("reason=", "reason"),
+        ("ticketUrl=https://tickets.example/SEC-2", "reason"),
+        ("reason=x&ticketUrl=javascript:alert(1)", "ticketUrl"),
+        ("why=x", "why"),
+    ] {
+        let refused = soc.delete(&format!("{location}?{query}")).await;
+        assert_eq!(refused.problem(), "bad_query", "{query}");
+        assert_eq!(refused.body["errors"][0]["field"], field, "{query}");
+    }
+    let why = "reason=a+mistake&ticketUrl=https://tickets.example/SEC-2";
+    assert_eq!(soc.delete(&format!("{location}?{why}")).await.status, 204);
+    let audit = soc.get(AUDIT).await.body;
+    let note = json!({"reason": "a mistake", "ticketUrl": "https://tickets.example/SEC-2"});
+    assert_eq!(audit["changes"][0]["note"], note);
+    assert!(audit["changes"][1].get("note").is_none(), "{audit}");
+    let line = control
+        .audit()
+        .into_iter()
+        .find(|line| line["action"] == "removed");
+    assert_eq!(line.unwrap()["note"], "a mistake");
+}
+
+/// A browser shows the certificate to whatever page makes it ask.
+#[tokio::test]
+async fn other_sites_change_nothing() {
+    let control = Control::start().await;
+    let soc = control.soc();
+    let added = soc.post(DENY, &entry("192.0.2.1")).await;
+    let location = format!("{DENY}/{}", added.body["id"].as_str().unwrap());
+    let mut connection = soc.connect().await.unwrap();
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        for (method, path) in [("POST", DENY), ("DELETE", &location), ("OPTIONS", DENY)] {
+            let body = Body::from(entry("192.0.2.2").to_string());
+            let answer = connection
+                .send_with(method, path, &[(name, value)], body)
+                .await
+                .unwrap();
+            assert_eq!(
+                (answer.status, answer.problem()),
+                (403, "cross_site"),
+                "{name}: {value}"
+            );
+            assert!(answer.headers.get("access-control-allow-origin").is_none());
+        }
+    }
+    let own = [
+        ("origin", "https://localhost"),
+        ("sec-fetch-site", "same-origin"),
+    ];
+    let removed = connection
+        .send_with("DELETE", &location, &own, Body::empty())
+        .await
+        .unwrap();
+    assert_eq!(removed.status, 204);
+    assert_eq!(soc.get(DENY).await.body["entries"], json!([]));
+    let refused = control.audit();
+    let refused = refused
+        .iter()
+        .filter(|line| line["code"] == "cross_site")
+        .count();
+    assert_eq!(refused, 12);
+}
+
+#[tokio::test]
 async fn an_entry_lives_from_post_to_delete_and_the_audit_log_tells() {
     let control = Control::start().await;
     let soc = control.soc();

@@ -286,12 +286,27 @@ impl Connection {
     }
 
     pub async fn send_body(&mut self, method: &str, path: &str, body: Body) -> io::Result<Answer> {
+        self.send_with(method, path, &[], body).await
+    }
+
+    pub async fn send_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> io::Result<Answer> {
         self.sender.ready().await.map_err(io::Error::other)?;
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "localhost")
-            .header("content-type", "application/json")
+            .header("content-type", "application/json");
+        let request = headers
+            .iter()
+            .fold(request, |request, (name, value)| {
+                request.header(*name, *value)
+            })
             .body(body)
             .unwrap();
         let response = self
@@ -308,7 +323,9 @@ impl Connection {
             headers: head.headers,
             body: match body.as_ref() {
                 b"" => Value::Null,
-                body => serde_json::from_slice(body).unwrap(),
+                // A page is text.
+                body => serde_json::from_slice(body)
+                    .unwrap_or_else(|_| String::from_utf8_lossy(body).into()),
             },
         })
     }

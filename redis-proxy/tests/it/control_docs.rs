@@ -112,6 +112,7 @@ async fn the_openapi_document_of_the_control_api_is_whole() {
         "delete /cache/{key}",
         "delete /v1/internal/edge/{list}/{id}",
         "get /internal/edge/fingerprints",
+        "get /internal/edge/refusals",
         "get /v1/internal/edge/audit",
         "get /v1/internal/edge/{list}",
         "get /v1/internal/edge/{list}/{id}",

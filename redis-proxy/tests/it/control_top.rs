@@ -103,6 +103,46 @@ async fn the_top_of_a_known_run_is_exact() {
 }
 
 #[tokio::test]
+async fn what_was_refused_is_told_by_kind_and_minute() {
+    let control = Control::start().await;
+    let statuses = [200, 401, 403, 403, 429, 404, 503, 0];
+    let samples = statuses.map(|status_code| Sample {
+        ip: "192.0.2.1".into(),
+        status_code,
+        ..Sample::default()
+    });
+    report(&control, 10, &samples).await;
+    let soc = control.soc();
+    let told = soc.get("/internal/edge/refusals").await.body;
+    let sums: Vec<_> = told["kinds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|of| {
+            let minutes = of["per_minute"].as_array().unwrap();
+            assert_eq!(minutes.len(), 60);
+            let ended: u64 = minutes.iter().map(|count| count.as_u64().unwrap()).sum();
+            (
+                of["kind"].as_str().unwrap(),
+                ended + of["this_minute"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("unauthenticated", 10),
+        ("denied", 20),
+        ("limited", 10),
+        ("invalid", 10),
+        ("failed", 10),
+    ];
+    assert_eq!(sums, expected);
+    assert_eq!(
+        soc.get("/internal/edge/refusals?top=1").await.problem(),
+        "bad_query"
+    );
+}
+
+#[tokio::test]
 async fn with_few_counters_the_stated_error_holds() {
     let control =
         Control::start_with("[fingerprints]\ncounters = 64\nlog_samples = false", "").await;

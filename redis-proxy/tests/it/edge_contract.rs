@@ -13,7 +13,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use redis_proxy::{
     edge::{
         Action, Added, Bounds, Change, Durability, EdgeFailure, EdgeStore, Entry, EntryId, Fate,
-        LISTS, NewEntry, Seen, embedded::Embedded, redis::RedisLists,
+        LISTS, NewEntry, Note, Seen, embedded::Embedded, redis::RedisLists,
     },
     key::Prefix,
     store::{embedded::steady_clock, redis::Settings},
@@ -121,20 +121,25 @@ async fn an_entry_comes_and_goes(store: &dyn EdgeStore) {
     );
 
     assert_eq!(
-        store.remove(ListName::Tarpit, &entry.id, BY).await,
+        store.remove(ListName::Tarpit, &entry.id, BY, None).await,
         Ok(None)
     );
-    let removed = store.remove(DENY, &entry.id, "other").await.unwrap();
-    let removed = removed.unwrap();
+    let note = Note {
+        reason: "a \"mistake\"".into(),
+        ticket_url: Some("https://tickets.example/SEC-2".into()),
+    };
+    let removed = store.remove(DENY, &entry.id, "other", Some(&note)).await;
+    let removed = removed.unwrap().unwrap();
+    assert_eq!(removed.note, Some(note));
     assert_eq!(
         (removed.version, removed.action, removed.by.as_str()),
         (3, Action::Removed, "other")
     );
     assert_eq!(removed.entry, first.entry, "as it was");
     assert_eq!(store.get(DENY, &entry.id).await, Ok(None));
-    assert_eq!(store.remove(DENY, &entry.id, BY).await, Ok(None));
+    assert_eq!(store.remove(DENY, &entry.id, BY, None).await, Ok(None));
     let unknown: EntryId = "unknown".parse().unwrap();
-    assert_eq!(store.remove(DENY, &unknown, BY).await, Ok(None));
+    assert_eq!(store.remove(DENY, &unknown, BY, None).await, Ok(None));
     assert_eq!(all(store, DENY).await, std::slice::from_ref(&second.entry));
 
     let again = add(store, 1).await;
@@ -214,7 +219,7 @@ async fn what_is_over_is_gone_at_once_and_told_once(store: Arc<dyn EdgeStore>) {
     sleep(Duration::from_millis(1_520)).await;
     assert_eq!(all(&*store, DENY).await, std::slice::from_ref(&stays));
     assert_eq!(store.get(DENY, &over[0].id).await, Ok(None));
-    assert_eq!(store.remove(DENY, &over[0].id, BY).await, Ok(None));
+    assert_eq!(store.remove(DENY, &over[0].id, BY, None).await, Ok(None));
     assert_eq!(store.waiting(DENY).await, Ok(31));
 
     // who adds it anew need not wait for the sweep
@@ -262,7 +267,11 @@ async fn pages_are_stable(store: &dyn EdgeStore) {
         seen.extend(page.entries.iter().map(|entry| entry.member));
         // one that was seen goes, another one comes
         if let Some(first) = page.entries.first() {
-            store.remove(DENY, &first.id, BY).await.unwrap().unwrap();
+            store
+                .remove(DENY, &first.id, BY, None)
+                .await
+                .unwrap()
+                .unwrap();
             if turn < 103 {
                 add(store, turn).await;
                 turn += 1;
@@ -288,7 +297,7 @@ async fn the_log_tells_what_changed(store: &dyn EdgeStore) {
     }
     for change in &changes[..5] {
         store
-            .remove(DENY, &change.entry.id, BY)
+            .remove(DENY, &change.entry.id, BY, None)
             .await
             .unwrap()
             .unwrap();
@@ -336,7 +345,7 @@ async fn what_went_is_forgotten_in_the_end(make: &Make<'_>) {
         ids.push(add(&*store, n).await.entry.id);
     }
     for id in &ids[..5] {
-        store.remove(DENY, id, BY).await.unwrap().unwrap();
+        store.remove(DENY, id, BY, None).await.unwrap().unwrap();
     }
     let log = store.log(DENY, &Seen::default(), 100).await.unwrap();
     assert_eq!((log.floor, log.last), (8, 11));
@@ -383,7 +392,7 @@ async fn full_is_full(make: &Make<'_>) {
         store.add(DENY, &third, BY).await,
         Err(EdgeFailure::ListFull)
     );
-    let first = store.remove(DENY, &first.entry.id, BY).await.unwrap();
+    let first = store.remove(DENY, &first.entry.id, BY, None).await.unwrap();
     assert_eq!(first.unwrap().version, 3, "nothing was changed");
     done(store.add(DENY, &third, BY).await.unwrap());
 
@@ -401,7 +410,7 @@ async fn full_is_full(make: &Make<'_>) {
         full.clone().map(Added::Done)
     );
     assert_eq!(
-        store.remove(DENY, &second.entry.id, BY).await,
+        store.remove(DENY, &second.entry.id, BY, None).await,
         full.map(Some)
     );
     sleep(Duration::from_millis(70)).await;
@@ -470,7 +479,10 @@ async fn texts_are_just_texts(store: &dyn EdgeStore) {
         );
         let found = store.get(DENY, &added.entry.id).await.unwrap();
         assert_eq!(found, Some(added.entry.clone()));
-        let removed = store.remove(DENY, &added.entry.id, text).await.unwrap();
+        let removed = store
+            .remove(DENY, &added.entry.id, text, None)
+            .await
+            .unwrap();
         assert_eq!(removed.unwrap().by, text);
     }
     assert_eq!(store.pending(DENY, 99).await.unwrap().len(), 12);
@@ -551,7 +563,10 @@ async fn a_file_opened_again_has_all_of_it() {
         add(&store, 3).await,
     ];
     for change in &changes[..2] {
-        store.remove(DENY, &change.entry.id, BY).await.unwrap();
+        store
+            .remove(DENY, &change.entry.id, BY, None)
+            .await
+            .unwrap();
     }
     let before = (
         store.log(DENY, &Seen::default(), 99).await.unwrap(),

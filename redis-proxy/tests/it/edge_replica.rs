@@ -61,7 +61,7 @@ impl World {
             return false;
         };
         let name = self.name();
-        let removed = self.ledger.remove(&entry.id, "x", self.now_ms, name);
+        let removed = self.ledger.remove(&entry.id, "x", None, self.now_ms, name);
         removed.unwrap().is_some()
     }
 
@@ -357,7 +357,7 @@ fn a_load_that_began_elsewhere_goes_on_where_as_much_is_known() {
         assert!(
             world
                 .ledger
-                .remove(id, "x", world.now_ms, name)
+                .remove(id, "x", None, world.now_ms, name)
                 .is_ok_and(|c| c.is_some())
         );
     }

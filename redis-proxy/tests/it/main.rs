@@ -20,6 +20,8 @@ mod edge_contract;
 mod edge_replica;
 mod edge_service;
 mod nats_server;
+mod page;
+mod page_browser;
 mod redis_server;
 mod scripts;
 mod service;

@@ -6,7 +6,7 @@ use wire::lists::{Kind, ListName, Member};
 use crate::edge::{
     body::NewEntry,
     entry::Entry,
-    store::{Action, Change, Fate},
+    store::{Action, Change, Fate, Note},
 };
 
 /// What a script only hands on.
@@ -40,9 +40,35 @@ pub(super) fn info(new: &NewEntry, who: &str) -> Option<String> {
     .ok()
 }
 
+/// Who changed something: the name alone, or with why.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum By<'a> {
+    Name(std::borrow::Cow<'a, str>),
+    Noted {
+        by: std::borrow::Cow<'a, str>,
+        note: std::borrow::Cow<'a, Note>,
+    },
+}
+
 /// JSON without line ends.
-pub(super) fn by(by: &str) -> Option<String> {
-    serde_json::to_string(by).ok()
+pub(super) fn by(by: &str, note: Option<&Note>) -> Option<String> {
+    let by = by.into();
+    let by = match note {
+        None => By::Name(by),
+        Some(note) => By::Noted {
+            by,
+            note: std::borrow::Cow::Borrowed(note),
+        },
+    };
+    serde_json::to_string(&by).ok()
+}
+
+fn read_by(text: &str) -> Option<(String, Option<Note>)> {
+    Some(match serde_json::from_str(text).ok()? {
+        By::Name(by) => (by.into_owned(), None),
+        By::Noted { by, note } => (by.into_owned(), Some(note.into_owned())),
+    })
 }
 
 /// `version created expires id kind value info`.
@@ -83,12 +109,14 @@ pub(super) fn change(text: &str, list: ListName) -> Option<Change> {
         Action::Expired,
     ];
     let action = actions.into_iter().find(|action| action.as_str() == name)?;
+    let (by, note) = read_by(lines.next()?)?;
     Some(Change {
         id,
         version,
         at_ms,
         action,
-        by: serde_json::from_str(lines.next()?).ok()?,
+        by,
+        note,
         entry: entry(lines.next()?, list)?,
     })
 }

@@ -29,7 +29,7 @@ use super::{
     random,
     store::{
         Added, Bounds, Change, Changes, Durability, EdgeFailure, EdgeStore, Entries, Fate, LISTS,
-        Log, MAX_PAGE, Reply, Seen,
+        Log, MAX_PAGE, Note, Reply, Seen,
     },
 };
 use crate::{key::Prefix, script::Script, store::redis::Settings};
@@ -241,7 +241,7 @@ impl EdgeStore for RedisLists {
             let ids = [random::name()?, random::name()?, random::name()?];
             let member = line::member(&new.member);
             let info = line::info(new, by).ok_or(EdgeFailure::Unavailable)?;
-            let by = line::by(by).ok_or(EdgeFailure::Unavailable)?;
+            let by = line::by(by, None).ok_or(EdgeFailure::Unavailable)?;
             let renews = u8::from(list == ListName::Revoked);
             let script = &self.inner.scripts.add;
             let arguments = |command: &mut Cmd| {
@@ -265,10 +265,11 @@ impl EdgeStore for RedisLists {
         list: ListName,
         id: &'a EntryId,
         by: &'a str,
+        note: Option<&'a Note>,
     ) -> Reply<'a, Option<Change>> {
         Box::pin(async move {
             let change = random::name()?;
-            let by = line::by(by).ok_or(EdgeFailure::Unavailable)?;
+            let by = line::by(by, note).ok_or(EdgeFailure::Unavailable)?;
             let script = &self.inner.scripts.remove;
             let arguments = |command: &mut Cmd| {
                 command.arg(id.as_str()).arg(&change).arg(&by);
