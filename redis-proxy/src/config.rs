@@ -21,6 +21,7 @@ use crate::{
     aimd, control, edge,
     key::{DEFAULT_PREFIX, Prefix},
     listener::Bounds,
+    quota,
     secret::Secret,
     store::redis,
     tiers::RawTiers,
@@ -66,6 +67,7 @@ struct Raw {
     embedded: RawEmbedded,
     edge: edge::settings::RawEdge,
     nats: edge::settings::RawNats,
+    quota: quota::settings::RawQuota,
     fingerprints: RawFingerprints,
     control: Option<control::settings::RawControl>,
     redis: RawRedis,
@@ -139,6 +141,7 @@ impl Default for Raw {
             embedded: RawEmbedded::default(),
             edge: edge::settings::RawEdge::default(),
             nats: edge::settings::RawNats::default(),
+            quota: quota::settings::RawQuota::default(),
             fingerprints: RawFingerprints::default(),
             control: None,
             redis: RawRedis::default(),
@@ -229,6 +232,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// How the lists are kept.
     pub edge: edge::settings::Settings,
+    /// How quotas are kept.
+    pub quota: quota::Settings,
     /// How samples are counted.
     pub fingerprints: FingerprintConfig,
     /// The control API; `None`: there is none.
@@ -341,6 +346,8 @@ impl Raw {
         self.adaptive.check(&mut problems);
         let embedded = self.store == StoreKind::Embedded;
         let edge = self.edge.check(self.nats, embedded, &mut problems);
+        let nats = edge.as_ref().and_then(|edge| edge.nats.as_ref());
+        let quota = self.quota.check(nats, embedded, &mut problems);
         let counters = self.fingerprints.counters;
         problems.within("fingerprints.counters", counters, 64, 10_000);
         let control = self.control.and_then(|raw| raw.check(&mut problems));
@@ -361,8 +368,10 @@ impl Raw {
                 .settings(kind, budget, self.max_in_flight, &mut problems)
                 .map(|settings| StoreConfig::Redis(Box::new(settings))),
         };
-        match (prefix, tiers, store, edge) {
-            (Some(prefix), Some(tiers), Some(store), Some(edge)) if problems.0.is_empty() => {
+        match (prefix, tiers, store, edge, quota) {
+            (Some(prefix), Some(tiers), Some(store), Some(edge), Some(quota))
+                if problems.0.is_empty() =>
+            {
                 Ok(Config {
                     listen: self.listen,
                     prefix,
@@ -379,6 +388,7 @@ impl Raw {
                     log: self.log,
                     store,
                     edge,
+                    quota,
                     fingerprints: FingerprintConfig {
                         counters,
                         log_samples: self.fingerprints.log_samples,

@@ -1,7 +1,7 @@
 //! The native service behind the filters: `redis-proxy`.
 //!
 //! Takes `POST /v1/limits/acquire` from the filters (R17) and keeps the tokens in memory, in Redis or in a
-//! Redis Cluster; serves the tier table (R3) and the adaptive factors (R19). See the README for endpoints and
+//! Redis Cluster; serves the tier table (R3), the adaptive factors (R19) and the quotas of tenants (Q1). See the README for endpoints and
 //! configuration, [`wire::limits`] for what a limit promises.
 #![cfg_attr(
     test,
@@ -22,7 +22,9 @@ pub mod http;
 pub mod key;
 pub mod listener;
 pub mod metrics;
+pub mod nats;
 pub mod page;
+pub mod quota;
 pub mod script;
 pub mod secret;
 pub mod server;

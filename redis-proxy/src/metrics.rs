@@ -16,7 +16,9 @@ use wire::{
     load::UpstreamFactors,
 };
 
-use crate::{edge::metrics::EdgeMetrics, fingerprints::Taken, store::Health};
+use crate::{
+    edge::metrics::EdgeMetrics, fingerprints::Taken, quota::metrics::QuotaMetrics, store::Health,
+};
 
 /// Dimensions told apart; the rest count as `other`.
 const MAX_DIMS: usize = 32;
@@ -189,9 +191,10 @@ impl Metrics {
         self.samples_dropped.inc_by(dropped);
     }
 
-    /// Shows the lists, too.
-    pub fn show(&mut self, edge: &EdgeMetrics) {
+    /// Shows the lists and the quotas, too.
+    pub fn show(&mut self, edge: &EdgeMetrics, quotas: &QuotaMetrics) {
         edge.register(&mut self.registry);
+        quotas.register(&mut self.registry);
     }
 
     /// One decided key.

@@ -20,6 +20,7 @@ use crate::{
     edge::{Edge, EdgeStore, embedded::Embedded as EmbeddedLists, redis::RedisLists},
     http::{State, router},
     listener,
+    quota::{QuotaStore, Quotas, embedded::Embedded as EmbeddedQuotas, redis::RedisQuotas},
     store::{
         Store,
         embedded::{Embedded, steady_clock},
@@ -42,7 +43,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), AnyError> {
     let stop = stop_signal()?;
     let store = open(&config)?;
     let edge = open_edge(&config).await?;
-    let state = State::new(&config, store, edge);
+    let quotas = open_quotas(&config).await?;
+    let state = State::new(&config, store, edge, quotas);
     let listener = TcpListener::bind(config.listen).await?;
     let control = control(&config, &state).await?;
     tracing::info!(listen = %listener.local_addr()?, store = ?kind(&config.store), "serving");
@@ -129,6 +131,24 @@ async fn open_edge(config: &Config) -> Result<Arc<Edge>, AnyError> {
         }
     };
     Ok(Edge::start(store, settings.clone()).await?)
+}
+
+async fn open_quotas(config: &Config) -> Result<Arc<Quotas>, AnyError> {
+    let settings = &config.quota;
+    let (keep, most) = (settings.keep, settings.max_tenants);
+    let store: Arc<dyn QuotaStore> = match (&config.store, &settings.path) {
+        (StoreConfig::Redis(redis), _) => {
+            let (prefix, budget) = (&settings.prefix, settings.timeout);
+            Arc::new(RedisQuotas::start(redis, prefix, keep, budget)?)
+        }
+        (StoreConfig::Embedded { .. }, Some(path)) => {
+            Arc::new(EmbeddedQuotas::open(path, most, keep, steady_clock())?)
+        }
+        (StoreConfig::Embedded { .. }, None) => {
+            Arc::new(EmbeddedQuotas::in_memory(most, keep, steady_clock()))
+        }
+    };
+    Ok(Quotas::start(store, settings).await?)
 }
 
 fn kind(store: &StoreConfig) -> &'static str {

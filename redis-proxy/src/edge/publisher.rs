@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_nats::{
-    ConnectOptions, Event as NatsEvent, ServerAddr,
+    ServerAddr,
     jetstream::{
         self, ErrorCode,
         context::GetStreamErrorKind,
@@ -35,14 +35,15 @@ use super::{
     metrics::EdgeMetrics,
     store::{Change, EdgeStore},
 };
-use crate::secret::Secret;
+use crate::{
+    nats::{self, PATIENCE, Server},
+    secret::Secret,
+};
 
 /// Events published at a time.
 const BATCH: usize = 256;
 /// The outbox is looked at this often if nobody says that it has something: others fill it, too.
 const LOOK: Duration = Duration::from_millis(500);
-/// For an acknowledgement, and for each answer of NATS.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// Pauses after a failure: this, doubling to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -66,6 +67,18 @@ pub struct Settings {
     pub subject_prefix: String,
 }
 
+impl Settings {
+    /// How to reach NATS, for others who do.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        Server {
+            urls: self.urls.clone(),
+            credentials: self.credentials.clone(),
+            ca: self.ca.clone(),
+        }
+    }
+}
+
 /// Publishes for as long as the store lives.
 pub struct Publisher {
     context: jetstream::Context,
@@ -86,48 +99,17 @@ impl Publisher {
         lists: [(ListName, Arc<Notify>); 3],
         metrics: EdgeMetrics,
     ) -> Result<Arc<Self>, std::io::Error> {
-        // Harmless when one is installed already: then that one is used.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let told = metrics.clone();
-        let mut options = ConnectOptions::new()
-            .name("redis-proxy")
-            .retry_on_initial_connect()
-            .connection_timeout(PATIENCE)
-            .request_timeout(Some(PATIENCE))
-            .reconnect_delay_callback(|attempt| {
-                let doubled = 2_u32.saturating_pow(u32::try_from(attempt.min(8)).unwrap_or(8));
-                PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)
-            })
-            .event_callback(move |event| {
-                let told = told.clone();
-                async move {
-                    match event {
-                        NatsEvent::Connected => {
-                            told.nats_connected(true);
-                            tracing::info!("NATS is there");
-                        }
-                        NatsEvent::Disconnected => {
-                            told.nats_connected(false);
-                            tracing::warn!("NATS is not there: events wait");
-                        }
-                        other => tracing::warn!(event = %other, "NATS"),
-                    }
-                }
-            });
-        if let Some(credentials) = &settings.credentials {
-            options = options.credentials(credentials.reveal())?;
-        }
-        if let Some(ca) = &settings.ca {
-            options = options.add_root_certificates(ca.clone());
-        }
-        let client = options
-            .connect(settings.urls.clone())
-            .await
-            .map_err(std::io::Error::other)?;
-        let context = jetstream::ContextBuilder::new()
-            .timeout(PATIENCE)
-            .ack_timeout(PATIENCE)
-            .build(client);
+        let client = nats::connect(&settings.server(), move |connected| {
+            told.nats_connected(connected);
+            if connected {
+                tracing::info!("NATS is there");
+            } else {
+                tracing::warn!("NATS is not there: events wait");
+            }
+        })
+        .await?;
+        let context = nats::context(client);
         let publisher = Arc::new(Self {
             context,
             settings,

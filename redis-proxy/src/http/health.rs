@@ -17,7 +17,7 @@ pub async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// Whether the store can decide keys; then notes, one line each, of what is not well with the lists.
+/// Whether the store can decide keys; then notes, one line each, of what is not well with the lists and the quotas.
 #[utoipa::path(get, path = "/readyz", tag = "health",
     responses(
         (status = 200, body = String, description = "It can"),
@@ -26,7 +26,8 @@ pub async fn alive() -> &'static str {
     ))]
 pub async fn ready(extract::State(state): extract::State<Arc<State>>) -> Response {
     if state.store.health().ready {
-        let notes = state.edge.notes();
+        let mut notes = state.edge.notes();
+        notes.extend(state.quotas.notes());
         let notes = notes.iter().map(|note| format!("note: {note}\n"));
         return format!("ready\n{}", notes.collect::<String>()).into_response();
     }

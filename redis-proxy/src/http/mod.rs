@@ -6,6 +6,7 @@ mod lists;
 mod load;
 mod openapi;
 pub(crate) mod problem;
+mod quota;
 mod samples;
 mod sleep;
 mod tiers;
@@ -23,8 +24,8 @@ use axum::{
 };
 use tokio::{sync::Semaphore, time::timeout};
 use wire::{
-    limits::ACQUIRE_PATH, load::LOAD_PATH, samples::SAMPLES_PATH, tiers::TIERS_PATH,
-    upstream_failures::UPSTREAM_FAILURES_PATH,
+    limits::ACQUIRE_PATH, load::LOAD_PATH, quota::QUOTA_PATH, samples::SAMPLES_PATH,
+    tiers::TIERS_PATH, upstream_failures::UPSTREAM_FAILURES_PATH,
 };
 
 pub use openapi::document;
@@ -36,6 +37,7 @@ use crate::{
     fingerprints::Fingerprints,
     key::Prefix,
     metrics::Metrics,
+    quota::Quotas,
     store::{
         Store,
         embedded::{Clock, steady_clock},
@@ -59,6 +61,8 @@ pub struct State {
     pub permits: Semaphore,
     /// Who is denied, slowed down or revoked.
     pub edge: Arc<Edge>,
+    /// How much of its quota each tenant has used.
+    pub quotas: Arc<Quotas>,
     /// Who comes by.
     pub fingerprints: Arc<Fingerprints>,
     /// Whether each sample is also a line of the log.
@@ -72,12 +76,17 @@ pub struct State {
 impl State {
     /// The state of a fresh process.
     #[must_use]
-    pub fn new(config: &Config, store: Arc<dyn Store>, edge: Arc<Edge>) -> Arc<Self> {
+    pub fn new(
+        config: &Config,
+        store: Arc<dyn Store>,
+        edge: Arc<Edge>,
+        quotas: Arc<Quotas>,
+    ) -> Arc<Self> {
         let mut metrics = Metrics::new();
         let clock = steady_clock();
         let now_ms = clock().checked_div(1_000).unwrap_or_default();
         let fingerprints = Fingerprints::new(config.fingerprints.counters, now_ms);
-        metrics.show(edge.metrics());
+        metrics.show(edge.metrics(), quotas.metrics());
         let state = Self {
             store,
             prefix: config.prefix.clone(),
@@ -86,6 +95,7 @@ impl State {
             metrics,
             permits: Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)),
             edge,
+            quotas,
             fingerprints: Arc::new(fingerprints),
             log_samples: config.fingerprints.log_samples,
             batches: Semaphore::new(samples::MAX_AT_A_TIME),
@@ -150,6 +160,7 @@ pub fn router(state: Arc<State>, config: &Config) -> Router {
         .route(ACQUIRE_PATH, post(limits::acquire))
         .route(LOAD_PATH, post(load::report))
         .route(TIERS_PATH, get(tiers::table))
+        .route(QUOTA_PATH, post(quota::look_up))
         .route(lists::PATH, get(lists::page))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -8,13 +8,14 @@ use wire::lists::ListName;
 #[openapi(
     info(
         title = "redis-proxy",
-        description = "Limits, tiers, adaptive factors, lists and samples: what the filters ask for and tell."
+        description = "Limits, tiers, adaptive factors, quotas, lists and samples: what the filters ask for and tell."
     ),
     paths(
         super::limits::acquire,
         super::load::report,
         super::tiers::table,
         super::lists::page,
+        super::quota::look_up,
         super::samples::report,
         super::upstream_failures::report,
         super::sleep::serve,

@@ -10,7 +10,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use wire::limits::Failure;
 
-use crate::edge::{EdgeFailure, EntryId, FieldError};
+use crate::{
+    edge::{EdgeFailure, EntryId, FieldError},
+    quota::QuotaFailure,
+};
 
 /// Most fields named in a refusal.
 const MAX_FIELDS: usize = 32;
@@ -104,6 +107,16 @@ impl From<EdgeFailure> for Problem {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Self {
             retry: matches!(failure, EdgeFailure::Timeout | EdgeFailure::Unavailable),
+            ..Self::new(status, failure.code(), failure.to_string())
+        }
+    }
+}
+
+impl From<QuotaFailure> for Problem {
+    fn from(failure: QuotaFailure) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self {
+            retry: true,
             ..Self::new(status, failure.code(), failure.to_string())
         }
     }

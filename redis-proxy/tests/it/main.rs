@@ -22,6 +22,8 @@ mod edge_service;
 mod nats_server;
 mod page;
 mod page_browser;
+mod quota_contract;
+mod quota_events;
 mod redis_server;
 mod scripts;
 mod service;

@@ -5,6 +5,7 @@ pub mod api_keys;
 pub mod limits;
 pub mod lists;
 pub mod load;
+pub mod quota;
 pub mod samples;
 pub mod sleep;
 pub mod tiers;

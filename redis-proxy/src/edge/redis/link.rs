@@ -21,7 +21,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The way to a Redis, single or Cluster. Operations share one connection and do not wait for each other.
-pub(super) struct Link {
+pub(crate) struct Link {
     connector: Connector,
     held: Mutex<Held>,
     budget: Duration,
@@ -37,7 +37,7 @@ struct Held {
 
 impl Link {
     /// Does not connect yet.
-    pub(super) fn new(settings: &Settings, budget: Duration) -> Result<Self, RedisError> {
+    pub(crate) fn new(settings: &Settings, budget: Duration) -> Result<Self, RedisError> {
         // Harmless when one is installed already: then that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let settings = Settings {
@@ -53,7 +53,7 @@ impl Link {
     }
 
     /// Runs a script.
-    pub(super) async fn run<T: FromRedisValue>(
+    pub(crate) async fn run<T: FromRedisValue>(
         &self,
         script: &Script,
         arguments: impl Fn(&mut Cmd),
@@ -77,13 +77,13 @@ impl Link {
     }
 
     /// Runs a plain command.
-    pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, EdgeFailure> {
+    pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, EdgeFailure> {
         self.with(async |connection| connection.query(command).await)
             .await
     }
 
     /// Asks the primary that has a slot.
-    pub(super) async fn ask_primary(&self, command: &Cmd, slot: u16) -> Result<Value, EdgeFailure> {
+    pub(crate) async fn ask_primary(&self, command: &Cmd, slot: u16) -> Result<Value, EdgeFailure> {
         self.with(async |connection| match connection {
             Connection::Single(_) => connection.query(command).await,
             Connection::Cluster(cluster) => {
@@ -111,7 +111,7 @@ impl Link {
         let failure = match ended {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the lists' redis failed");
+                tracing::warn!(%error, "redis failed");
                 if error.is_timeout() {
                     EdgeFailure::Timeout
                 } else {

@@ -8,7 +8,7 @@
 //! log says so loudly. A Cluster that promotes a replica may still lose what that replica had not heard of.
 
 mod line;
-mod link;
+pub(crate) mod link;
 
 use std::{
     collections::HashMap,
