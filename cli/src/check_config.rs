@@ -28,7 +28,7 @@ use crate::yaml::{self, Node};
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub struct CheckConfig {
-    /// The filter: auth, edge_headers, fingerprint_deny, rate_limit, tarpit, …
+    /// The filter: auth, edge_headers, fingerprint_deny, quota, rate_limit, tarpit, …
     #[arg(value_parser = filter, requires = "file", conflicts_with_all = ["envoy", "kong"])]
     filter: Option<&'static Filter>,
     /// Its configuration, JSON as the filter gets it

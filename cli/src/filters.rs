@@ -33,6 +33,7 @@ filters! {
     auth
     edge_headers
     fingerprint_deny
+    quota
     rate_limit
     tarpit
     upstream_identity

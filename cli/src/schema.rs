@@ -12,7 +12,7 @@ use crate::outcome::{Failure, Outcome};
 /// Print the JSON Schema (draft 4) of a filter's configuration
 #[derive(Debug, Args)]
 pub struct Schema {
-    /// The filter's name: auth, edge_headers, fingerprint_deny, rate_limit, tarpit, …
+    /// The filter's name: auth, edge_headers, fingerprint_deny, quota, rate_limit, tarpit, …
     #[arg(value_parser = filter)]
     filter: &'static Filter,
 }

@@ -57,8 +57,21 @@ impl Gateway {
             "proxy": {"upstream": STORE, "authority": STORE},
             "rules": rules,
         });
+        Self::start_filter(FILTER, &config, store, workers)
+    }
+
+    /// The same with another filter and its whole configuration, in which `redis_proxy` is the store.
+    ///
+    /// # Errors
+    /// When Envoy does not start or the filter refuses the configuration.
+    pub fn start_filter(
+        name: &str,
+        config: &Value,
+        store: SocketAddr,
+        workers: u32,
+    ) -> Result<Self, String> {
         let filter = FilterSetup {
-            name: FILTER.to_owned(),
+            name: name.to_owned(),
             config: config.to_string(),
         };
         let mut listeners = bootstrap::listeners(
@@ -66,7 +79,7 @@ impl Gateway {
             &[Listener {
                 name: LISTENER.to_owned(),
                 on_trap: OnTrap::FailClosed,
-                filters: vec![(filter, artifacts::wasm(FILTER)?)],
+                filters: vec![(filter, artifacts::wasm(name)?)],
                 fingerprints: Fingerprints::None,
             }],
         );

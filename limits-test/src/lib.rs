@@ -21,6 +21,7 @@ mod child;
 pub mod control;
 pub mod gateway;
 pub mod load;
+pub mod nats_server;
 pub mod redis_server;
 pub mod report;
 pub mod slow_link;

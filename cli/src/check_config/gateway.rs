@@ -9,12 +9,13 @@ use crate::finding::{Finding, Findings, Severity};
 use crate::yaml::{self, Node};
 
 /// The order in which they cost the least, and in which each finds what it needs.
-const ORDER: [&str; 5] = [
+const ORDER: [&str; 6] = [
     "edge_headers",
     "fingerprint_deny",
     "tarpit",
     "auth",
     "rate_limit",
+    "quota",
 ];
 
 /// What nobody should run with: the examples have it.

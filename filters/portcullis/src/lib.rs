@@ -1,12 +1,13 @@
-//! The recommended chain as one module: headers, deny list, tarpit, identity, limits.
+//! The recommended chain as one module: headers, deny list, tarpit, identity, limits, quota.
 //!
 //! The same policies as in the filters of their own, in one virtual machine: a request costs one crossing
-//! for each phase, not five. Each has its section of the configuration. See `README.md`.
+//! for each phase, not six. Each has its section of the configuration. See `README.md`.
 
 use auth::Auth;
 use edge_headers::EdgeHeaders;
 use fingerprint_deny::FingerprintDeny;
 use policy::{Chain, Chained, links};
+use quota::Quota;
 use rate_limit::RateLimit;
 use tarpit::Tarpit;
 
@@ -16,7 +17,7 @@ pub struct Concerns;
 impl Chained for Concerns {
     const NAME: &'static str = "portcullis";
     /// In the order in which requests meet them. Who is not let in costs nothing that follows.
-    type Links = links![EdgeHeaders, FingerprintDeny, Tarpit, Auth, RateLimit,];
+    type Links = links![EdgeHeaders, FingerprintDeny, Tarpit, Auth, RateLimit, Quota,];
 }
 
 /// The filter.
@@ -62,7 +63,7 @@ mod tests {
             "portcullis: auth.providers.staff",
             "portcullis: tarpit: must be a JSON object",
             "portcullis: rate_limit.shadow: ",
-            "portcullis: autth: is no section; there are edge_headers, fingerprint_deny, tarpit, auth, rate_limit",
+            "portcullis: autth: is no section; there are edge_headers, fingerprint_deny, tarpit, auth, rate_limit, quota",
         ] {
             assert!(
                 found.iter().any(|line| line.starts_with(start)),

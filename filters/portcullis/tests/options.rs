@@ -13,6 +13,7 @@ fn kong_is_told_of_every_section() {
         ("tarpit", schema::of::<tarpit::Raw>()),
         ("auth", schema::of::<auth::Raw>()),
         ("rate_limit", schema::of::<rate_limit::Raw>()),
+        ("quota", schema::of::<quota::Raw>()),
     ];
     let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, <Concerns as Chained>::Links::names());

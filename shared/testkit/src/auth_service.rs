@@ -64,6 +64,8 @@ pub enum Endpoint {
     Tiers,
     /// Its adaptive factors.
     Load,
+    /// Its quotas.
+    Quota,
     /// The whole of redis-proxy.
     RedisProxy,
     /// Its lists.
@@ -80,7 +82,7 @@ impl Endpoint {
     pub const fn is_of_redis_proxy(self) -> bool {
         matches!(
             self,
-            Self::Acquire | Self::Tiers | Self::Load | Self::RedisProxy
+            Self::Acquire | Self::Tiers | Self::Load | Self::Quota | Self::RedisProxy
         )
     }
 

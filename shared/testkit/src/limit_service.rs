@@ -1,5 +1,5 @@
-//! redis-proxy as filters see it: its arithmetic, its tier table and its adaptive factors, on the clock of
-//! those who ask, without a store behind it.
+//! redis-proxy as filters see it: its arithmetic, its tier table, its adaptive factors and its quotas, on the clock
+//! of those who ask, without a store behind it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,7 @@ use policy::Time;
 use serde_json::{Value, json};
 use wire::limits::{ACQUIRE_PATH, AcquireReply, AcquireRequest, Failure, KeyReply, Limit};
 use wire::load::{LOAD_PATH, LoadReply, LoadReport};
+use wire::quota::{MAX_TENANTS, QUOTA_PATH, Quota, QuotaReply, QuotaRequest, is_tenant};
 use wire::tiers::{TENANT_DEFAULT, TIERS_PATH, Tier, TierTable};
 
 use crate::auth_service::{Endpoint, serve_with};
@@ -54,6 +55,8 @@ struct State {
     asked: Vec<Asked>,
     /// Tokens granted, by dimension.
     granted: BTreeMap<String, u64>,
+    /// By tenant.
+    quotas: BTreeMap<String, Quota>,
 }
 
 impl Default for LimitService {
@@ -93,6 +96,7 @@ impl LimitService {
             faults: BTreeMap::new(),
             asked: Vec::new(),
             granted: BTreeMap::new(),
+            quotas: BTreeMap::new(),
         })))
     }
 
@@ -122,6 +126,15 @@ impl LimitService {
         };
         state.table.tiers.insert(name.to_owned(), tier);
         state.revise();
+    }
+
+    /// Makes the quota of a tenant known, or forgets it.
+    pub fn set_quota(&self, tenant: &str, quota: Option<Quota>) {
+        let quotas = &mut self.state().quotas;
+        match quota {
+            Some(quota) => quotas.insert(tenant.to_owned(), quota),
+            None => quotas.remove(tenant),
+        };
     }
 
     /// Makes an endpoint fail, or work again with [`Fault::None`].
@@ -178,6 +191,7 @@ impl State {
             (Some(Endpoint::Acquire), "POST") => self.acquire(asked),
             (Some(Endpoint::Tiers), "GET") => self.tiers(asked),
             (Some(Endpoint::Load), "POST") => self.load(asked),
+            (Some(Endpoint::Quota), "POST") => self.quota(asked),
             (Some(_), _) => Response::new(405, "text/plain", "method not allowed"),
             (None, _) => Response::new(404, "text/plain", "not found"),
         }
@@ -260,6 +274,24 @@ impl State {
     }
 }
 
+impl State {
+    fn quota(&self, asked: &Asked) -> Response {
+        let Ok(request) = serde_json::from_slice::<QuotaRequest>(&asked.body) else {
+            return problem(400, "bad_body");
+        };
+        let tenants = request.tenants;
+        let count = 1..=MAX_TENANTS;
+        if !count.contains(&tenants.len()) || !tenants.iter().all(|name| is_tenant(name)) {
+            return problem(400, "bad_tenants");
+        }
+        let of = |tenant: &String| self.quotas.get(tenant).cloned();
+        let reply = QuotaReply {
+            quotas: tenants.iter().map(of).collect(),
+        };
+        Response::json(200, &serde_json::to_value(reply).unwrap_or(Value::Null))
+    }
+}
+
 fn problem(status: u16, code: &str) -> Response {
     let body = json!({"type": "about:blank", "status": status, "code": code}).to_string();
     Response::new(status, "application/problem+json", body)
@@ -270,6 +302,7 @@ fn endpoint(path: &str) -> Option<Endpoint> {
         ACQUIRE_PATH => Some(Endpoint::Acquire),
         TIERS_PATH => Some(Endpoint::Tiers),
         LOAD_PATH => Some(Endpoint::Load),
+        QUOTA_PATH => Some(Endpoint::Quota),
         _ => None,
     }
 }
@@ -288,12 +321,13 @@ impl Service for LimitService {
         self.state().fault(Some(Endpoint::RedisProxy)) == Fault::Refused
     }
 
-    /// `acquire`, `tiers`, `load`.
+    /// `acquire`, `tiers`, `load`, `quota`.
     fn calls(&self, endpoint: &str) -> Option<u64> {
         let path = match endpoint {
             "acquire" => ACQUIRE_PATH,
             "tiers" => TIERS_PATH,
             "load" => LOAD_PATH,
+            "quota" => QUOTA_PATH,
             _ => return None,
         };
         let state = self.state();

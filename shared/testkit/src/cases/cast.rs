@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 
 use policy::Time;
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use wire::quota::Quota;
 
-use super::file::{CaseFile, Change};
+use super::file::{CaseFile, Change, QuotaSpec};
 use crate::auth_service::ApiKey;
 use crate::mint::{Alg, Key, unb64};
 use crate::world::World;
@@ -103,6 +106,12 @@ impl<'a> Cast<'a> {
         }
         for (tenant, tier) in &change.tenants {
             world.limits.set_tier_of(tenant, tier);
+        }
+        for (tenant, spec) in &change.quota {
+            world.limits.set_quota(tenant, Some(quota(spec, now)?));
+        }
+        for tenant in &change.unquota {
+            world.limits.set_quota(tenant, None);
         }
         if change.lose_lists {
             world.lists.lose();
@@ -265,6 +274,25 @@ impl<'a> Cast<'a> {
     pub fn raw_api_keys(&self) -> Vec<String> {
         self.api_keys.values().map(|key| key.key.clone()).collect()
     }
+}
+
+fn quota(spec: &QuotaSpec, now: Time) -> Result<Quota, String> {
+    // The start of 2100.
+    let mut reset_at_ms = 4_102_444_800_000;
+    let now_ms = now.as_nanos() / 1_000_000;
+    if let Some(span) = spec.resets_in {
+        reset_at_ms = now_ms + u64::try_from(span.0.as_millis()).map_err(|e| e.to_string())?;
+    }
+    let reset_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(reset_at_ms) * 1_000_000)
+        .map_err(|e| e.to_string())?;
+    Ok(Quota {
+        limit: spec.limit,
+        used: spec.used,
+        period: "monthly".to_owned(),
+        reset_at: reset_at.format(&Rfc3339).map_err(|e| e.to_string())?,
+        reset_at_ms,
+        last_updated_ms: now_ms,
+    })
 }
 
 /// `\xff` becomes a byte, `\\` a backslash; the rest stays as it is.

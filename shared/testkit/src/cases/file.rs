@@ -205,6 +205,10 @@ pub struct Change {
     pub heal: bool,
     /// Tenants and the tiers they are put into: `standard`, `p3`.
     pub tenants: BTreeMap<String, String>,
+    /// Quotas of tenants, by tenant.
+    pub quota: BTreeMap<String, QuotaSpec>,
+    /// Tenants whose quota is forgotten.
+    pub unquota: Vec<String>,
     /// Entries that lists gain: `ip 192.0.2.1 5m`; an hour unless they say how long.
     pub list: BTreeMap<ListName, Vec<String>>,
     /// Entries that lists lose: `ip 192.0.2.1`.
@@ -221,6 +225,16 @@ pub struct Change {
     pub service_tokens: Option<Vec<String>>,
     /// What the upstream answers.
     pub upstream: Option<UpstreamAnswer>,
+}
+
+/// The quota of a tenant.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaSpec {
+    pub limit: u64,
+    pub used: u64,
+    /// So long from now; at the start of 2100 unless given.
+    pub resets_in: Option<Span>,
 }
 
 /// An answer of the upstream.
