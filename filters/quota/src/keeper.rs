@@ -36,10 +36,14 @@ pub struct QuotaKeeper {
 }
 
 /// redis-proxy did not answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Silence {
+    /// When it did not, or was last asked again.
     since: Time,
+    /// From then until it is asked again.
     pause: Duration,
+    /// The tenant to ask about where none is due.
+    about: Rc<str>,
 }
 
 /// How long anybody waits for a question that is under way.
@@ -65,7 +69,14 @@ impl Keeper<Config, QuotaMetric> for QuotaKeeper {
     fn on_tick(&mut self, cx: &mut KeeperCx<'_, Config, QuotaMetric>) {
         let (proxy, now) = (&cx.config.proxy, cx.now);
         if self.may_ask(now) {
-            let due = self.tenants.due(MAX_TENANTS.saturating_mul(CALLS), OTHERS);
+            let mut due = self.tenants.due(MAX_TENANTS.saturating_mul(CALLS), OTHERS);
+            if let Some(silence) = &mut self.silence {
+                silence.since = now;
+                silence.pause = silence.pause.saturating_mul(2).min(LONGEST_PAUSE);
+                if due.is_empty() {
+                    due.push(Rc::clone(&silence.about));
+                }
+            }
             for tenants in due.chunks(MAX_TENANTS) {
                 let Some(callout) = lookup::ask(tenants, proxy) else {
                     continue;
@@ -111,6 +122,7 @@ impl QuotaKeeper {
 
     fn may_ask(&self, now: Time) -> bool {
         self.silence
+            .as_ref()
             .is_none_or(|it| now < it.since || now.since(it.since) >= it.pause)
     }
 
@@ -146,19 +158,18 @@ impl QuotaKeeper {
             }
             Err(reason) => {
                 effects.count(QuotaMetric::Failures { reason });
-                let pause = match self.silence {
-                    None => {
-                        effects.record(QuotaMetric::ProxyUp, 0);
-                        let line = format!("quota: redis-proxy does not answer ({reason})");
-                        effects.log(Level::Warn, line);
-                        FIRST_PAUSE
-                    }
-                    // Those that were asked at the same time fail at the same time.
-                    Some(it) if now.since(it.since) < it.pause => it.pause,
-                    Some(it) => it.pause.saturating_mul(2).min(LONGEST_PAUSE),
-                };
-                self.silence = Some(Silence { since: now, pause });
                 self.tenants.unanswered(tenants);
+                let Some(about) = tenants.first().filter(|_| self.silence.is_none()) else {
+                    return;
+                };
+                effects.record(QuotaMetric::ProxyUp, 0);
+                let line = format!("quota: redis-proxy does not answer ({reason})");
+                effects.log(Level::Warn, line);
+                self.silence = Some(Silence {
+                    since: now,
+                    pause: FIRST_PAUSE,
+                    about: Rc::clone(about),
+                });
             }
         }
     }
