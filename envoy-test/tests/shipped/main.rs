@@ -8,9 +8,10 @@
     clippy::arithmetic_side_effects
 )]
 
+mod browsers;
 mod client;
 mod egress;
-mod envoy;
+mod kubernetes;
 mod pki;
 mod rotation;
 mod tls_upstream;

@@ -18,6 +18,7 @@ use time::{Duration, OffsetDateTime};
 
 pub struct Authority {
     pub pem: String,
+    pub key: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -50,6 +51,7 @@ impl Authority {
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
             pem,
+            key: key.serialize_pem(),
             issuer: Issuer::new(params, key),
         }
     }

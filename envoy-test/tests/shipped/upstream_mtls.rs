@@ -10,9 +10,9 @@ use testkit::world::{Asked, End, Response, Served, Service};
 use wire::upstream_failures::{FailureBatch, FailureReason, UpstreamFailure};
 
 use crate::client::{Client, Got, trusting};
-use crate::envoy::{Envoy, Shipped};
 use crate::pki::{Authority, Identity, Valid, put};
 use crate::tls_upstream::{SECRET, TlsUpstream};
+use envoy_test::shipped::{Running, Shipped};
 
 pub const ENGINE: &str = "spiffe://prod.example/ns/compliance/sa/engine";
 pub const GATEWAY: &str = "spiffe://prod.example/ns/edge/sa/gateway";
@@ -48,7 +48,7 @@ impl Service for Events {
 
 /// The shipped gateway, an authority, and an upstream.
 pub struct Stage {
-    pub envoy: Envoy,
+    pub envoy: Running,
     pub authority: Authority,
     pub edge: Authority,
     pub upstream: TlsUpstream,

@@ -1,4 +1,4 @@
-//! An Envoy with a shipped configuration.
+//! An Envoy with a configuration of `ops/`, as it stands but for ports, paths and names.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use envoy_test::artifacts;
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::Request;
 use testkit::http_client::Connection;
+
+use crate::artifacts;
+use crate::stats::Stats;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -22,6 +24,10 @@ pub struct Shipped {
 
 impl Shipped {
     /// The configuration of this path under `ops`. Its admin port is free.
+    ///
+    /// # Panics
+    /// When it is not there.
+    #[must_use]
     pub fn new(path: &str) -> Self {
         let text = fs::read_to_string(artifacts::workspace().join("ops").join(path)).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -40,6 +46,9 @@ impl Shipped {
     }
 
     /// Replaces a text that has to be there.
+    ///
+    /// # Panics
+    /// When it is not.
     pub fn put(&mut self, from: &str, to: &str) {
         assert!(self.text.contains(from), "the configuration has no {from}");
         self.text = self.text.replace(from, to);
@@ -53,6 +62,9 @@ impl Shipped {
     }
 
     /// Copies the documents for SDS, and has Envoy look for secrets in this test's folder.
+    ///
+    /// # Panics
+    /// When they cannot be copied.
     pub fn secrets(&mut self) {
         let sds = self.folder.path().join("sds");
         fs::create_dir(&sds).unwrap();
@@ -66,7 +78,12 @@ impl Shipped {
         self.put("/etc/envoy", &here);
     }
 
-    pub fn start(self) -> Envoy {
+    /// Starts it, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(self) -> Running {
         let path = self.folder.path().join("envoy.yaml");
         fs::write(&path, &self.text).unwrap();
         let file = |name: &str| File::create(self.folder.path().join(name)).unwrap();
@@ -87,7 +104,7 @@ impl Shipped {
             .stderr(file("envoy.log"))
             .spawn()
             .unwrap();
-        let envoy = Envoy {
+        let envoy = Running {
             child,
             folder: self.folder,
         };
@@ -100,26 +117,38 @@ impl Shipped {
 }
 
 /// A running Envoy.
-pub struct Envoy {
+pub struct Running {
     child: Child,
     folder: TempDir,
 }
 
-impl Envoy {
+impl Running {
+    /// A path in its folder.
+    #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Asks the admin endpoint.
-    pub fn ask(&self, path: &str) -> Option<String> {
+    /// Where its admin endpoint is, once it is there.
+    #[must_use]
+    pub fn admin(&self) -> Option<SocketAddr> {
         let admin = fs::read_to_string(self.path("admin")).ok()?;
-        let admin: SocketAddr = admin.trim().parse().ok()?;
-        let mut connection = Connection::open(admin, None).ok()?;
+        admin.trim().parse().ok()
+    }
+
+    /// Asks the admin endpoint.
+    #[must_use]
+    pub fn ask(&self, path: &str) -> Option<String> {
+        let mut connection = Connection::open(self.admin()?, None).ok()?;
         let answer = connection.exchange(&Request::get(path)).ok()?;
         Some(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
     /// Where the listener of this name listens.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
     pub fn listener(&self, name: &str) -> SocketAddr {
         self.until("its listener", || {
             let all: Value = serde_json::from_str(&self.ask("/listeners?format=json")?).ok()?;
@@ -132,16 +161,25 @@ impl Envoy {
     }
 
     /// A counter or gauge; 0 if it is not there.
+    ///
+    /// # Panics
+    /// When Envoy does not tell.
+    #[must_use]
     pub fn stat(&self, name: &str) -> u64 {
         let text = self.ask("/stats").expect("statistics");
-        envoy_test::stats::Stats::parse(&text).get(name)
+        Stats::parse(&text).get(name)
     }
 
+    /// Everything that it has logged.
+    #[must_use]
     pub fn log(&self) -> String {
         read(&self.path("envoy.log"))
     }
 
     /// Waits until there is something.
+    ///
+    /// # Panics
+    /// When there is nothing within a minute.
     pub fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let began = Instant::now();
         loop {
@@ -158,7 +196,7 @@ impl Envoy {
     }
 }
 
-impl Drop for Envoy {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,0 +1,135 @@
+//! `ops/kubernetes` and `ops/spire`: manifests against the schemas of Kubernetes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use envoy_test::artifacts::workspace;
+
+const VERSION: &str = "1.32";
+
+fn manifests() -> Vec<PathBuf> {
+    let entries = fs::read_dir(workspace().join("ops/kubernetes")).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    paths.sort();
+    paths
+}
+
+fn check(files: &[PathBuf]) -> (bool, String) {
+    let output = Command::new(workspace().join(".tools/bin/kubernetes-check"))
+        .arg(VERSION)
+        .args(files)
+        .output()
+        .expect("tools/setup.sh test installs it");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn manifests_are_as_kubernetes_has_them_and_fit_together() {
+    let (good, said) = check(&manifests());
+    assert!(
+        good && said.contains("16 checked, 0 foreign, 0 wrong"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_mistake_in_a_manifest_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, from, to, found) in [
+        (
+            "gateway.yaml",
+            "maxSurge: 25%",
+            "maxSurges: 25%",
+            "maxSurges",
+        ),
+        (
+            "gateway.yaml",
+            "containerPort: 8443",
+            "containerPort: \"8443\"",
+            "containerPort",
+        ),
+        (
+            "gateway.yaml",
+            "targetPort: https",
+            "targetPort: http",
+            "no pod has the port http",
+        ),
+        (
+            "hpa.yaml",
+            "name: portcullis-gateway }\n  min",
+            "name: gateway }\n  min",
+            "there is no gateway",
+        ),
+        (
+            "network-policy.yaml",
+            "- { port: 9901 }",
+            "- { port: 9902 }",
+            "listens on",
+        ),
+        (
+            "service-monitor.yaml",
+            "port: http",
+            "port: web",
+            "no such port",
+        ),
+        (
+            "service-monitor.yaml",
+            "scrapeTimeout",
+            "timeout",
+            "timeout",
+        ),
+    ] {
+        let mut files = Vec::new();
+        for path in manifests() {
+            let name = path.file_name().unwrap().to_owned();
+            let mut text = fs::read_to_string(&path).unwrap();
+            if name == file {
+                assert!(text.contains(from), "{file} has no {from}");
+                text = text.replacen(from, to, 1);
+            }
+            files.push(folder.path().join(name));
+            fs::write(files.last().unwrap(), text).unwrap();
+        }
+        let (good, said) = check(&files);
+        assert!(!good && said.contains(found), "{to}: {said}");
+    }
+}
+
+#[test]
+fn entries_name_the_workloads_of_the_examples() {
+    let run = |argument: &[&str]| {
+        let script = workspace().join("ops/spire/entries.sh");
+        let output = Command::new(script).args(argument).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let printed = run(&[]);
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.starts_with("spire-server entry create ")),
+        "{printed}"
+    );
+    for id in [
+        "spiffe://prod.example/ns/edge/sa/gateway",
+        "spiffe://prod.example/ns/compliance/sa/engine",
+        "spiffe://prod.example/ns/webhooks/sa/dispatcher",
+    ] {
+        assert!(
+            printed.contains(&format!("-spiffeID {id} ")),
+            "{id}: {printed}"
+        );
+    }
+    // Who may answer in the gateway's configuration is one of them.
+    let envoy = fs::read_to_string(workspace().join("ops/envoy/upstream-mtls.yaml")).unwrap();
+    for part in envoy
+        .split('"')
+        .filter(|part| part.starts_with("spiffe://"))
+    {
+        assert!(printed.contains(&format!("-spiffeID {part} ")), "{part}");
+    }
+}
