@@ -38,12 +38,22 @@ fn main() -> ExitCode {
     }
     let shipped = source.clone();
     let installed = !matches!(source, Ok(Source::Docker));
-    trials.push(
-        Trial::test("shipped::the_shipped_kong_is_an_edge", move || {
-            shipped::the_shipped_kong_is_an_edge(found(shipped)?).map_err(Failed::from)
-        })
-        .with_ignored_flag(!installed),
-    );
+    for (name, test) in [
+        (
+            "shipped::the_shipped_kong_is_an_edge",
+            shipped::the_shipped_kong_is_an_edge as watch::Test,
+        ),
+        (
+            "shipped::the_shipped_kong_serves_browsers",
+            shipped::the_shipped_kong_serves_browsers,
+        ),
+    ] {
+        let shipped = shipped.clone();
+        trials.push(
+            Trial::test(name, move || test(found(shipped)?).map_err(Failed::from))
+                .with_ignored_flag(!installed),
+        );
+    }
     if let Err(Missing::Absent(why)) = &source {
         eprintln!(
             "\n**** THERE IS NO KONG: ITS {} CASES ARE SKIPPED ****\n{why}\n",

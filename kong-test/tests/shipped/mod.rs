@@ -42,7 +42,22 @@ struct Got {
 }
 
 impl Shipped {
+    /// With all filters.
     fn start(kong: &Path) -> Self {
+        let more = [
+            ("10.0.0.7:8080", "auth_service"),
+            ("10.0.0.9:8970", "list_service"),
+        ];
+        let mut shipped = Self::start_with(kong, "kong.yml", &more);
+        // Its lists are here by then.
+        shipped.until("a list", |it| {
+            it.curl("/health", &[]).head.starts_with("HTTP/2 200")
+        });
+        shipped
+    }
+
+    /// With these routes, and services at these addresses.
+    fn start_with(kong: &Path, routes: &str, services: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("portcullis-kong-")
             .tempdir()
@@ -54,14 +69,10 @@ impl Shipped {
         let at = |name: &str| world.addresses().get(name).unwrap().to_string();
         let ops = workspace::root().join("ops/kong");
         let read = |name: &str| fs::read_to_string(ops.join(name)).unwrap();
-        let routes = put(
-            read("kong.yml"),
-            &[
-                ("10.0.0.8:8080", &at(UPSTREAM)),
-                ("10.0.0.7:8080", &at("auth_service")),
-                ("10.0.0.9:8970", &at("list_service")),
-            ],
-        );
+        let routes = put(read(routes), &[("10.0.0.8:8080", &at(UPSTREAM))]);
+        let routes = services.iter().fold(routes, |routes, (from, name)| {
+            put(routes, &[(*from, &at(name))])
+        });
         fs::write(path("kong.yml"), routes).unwrap();
         let [proxy, admin, status] = ports();
         let modules = workspace::root().join("dist/kong").display().to_string();
@@ -102,17 +113,12 @@ impl Shipped {
             .process_group(0)
             .spawn()
             .unwrap();
-        let mut shipped = Self {
+        Self {
             child,
             folder,
             port: proxy.port(),
             _world: world,
-        };
-        // Its lists are here by then.
-        shipped.until("a list", |it| {
-            it.curl("/health", &[]).head.starts_with("HTTP/2 200")
-        });
-        shipped
+        }
     }
 
     fn until(&mut self, what: &str, fits: impl Fn(&Self) -> bool) {
@@ -302,5 +308,75 @@ pub fn the_shipped_kong_is_an_edge(source: Source) -> Result<(), String> {
         .filter(|line| !line.contains("dispatch failed"))
         .collect();
     assert!(bad.is_empty(), "{bad:?}");
+    Ok(())
+}
+
+/// `browsers.yml`: CORS, and the ciphers of `kong.conf`. For `Source::Local` only.
+pub fn the_shipped_kong_serves_browsers(source: Source) -> Result<(), String> {
+    let Source::Local(kong) = source else {
+        return Err("only where Kong is installed".into());
+    };
+    let mut kong = Shipped::start_with(&kong, "browsers.yml", &[]);
+    kong.until("its routes", |it| {
+        it.curl("/health", &[]).head.starts_with("HTTP/2 200")
+    });
+    let lax = "ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0";
+    for (cipher, answered) in [("ECDHE-ECDSA-AES128-GCM-SHA256", true), (lax, false)] {
+        let options = ["--tlsv1.2", "--tls-max", "1.2", "--ciphers", cipher];
+        assert_eq!(
+            kong.curl("/health", &options).answered,
+            answered,
+            "{cipher}"
+        );
+    }
+    let ask = |method: &str, origin: &str| {
+        let origin = format!("origin: {origin}");
+        let method_asked = "access-control-request-method: POST";
+        let mut options = vec!["--request", method, "--header", &origin];
+        if method == "OPTIONS" {
+            options.extend(["--header", method_asked]);
+        }
+        kong.curl("/health", &options)
+    };
+    for origin in ["https://portal.example.com", "https://a-1.apps.example.com"] {
+        let preflight = ask("OPTIONS", origin);
+        assert!(
+            preflight.head.starts_with("HTTP/2 200"),
+            "{}",
+            preflight.head
+        );
+        for header in [
+            &format!("access-control-allow-origin: {origin}\r\n"),
+            "access-control-allow-credentials: true\r\n",
+            "access-control-max-age: 600",
+        ] {
+            assert!(
+                preflight.head.contains(header),
+                "{header}: {}",
+                preflight.head
+            );
+        }
+        // The upstream tells what it saw; it has not seen this one.
+        assert_eq!(preflight.body, "");
+        let got = ask("GET", origin);
+        assert!(
+            got.head
+                .contains(&format!("access-control-allow-origin: {origin}\r\n"))
+        );
+        assert!(got.body.contains("headers"), "{}", got.body);
+    }
+    for origin in [
+        "https://portal.example.com.evil.example",
+        "https://a.apps.example.com.evil.example",
+        "http://portal.example.com",
+        "null",
+    ] {
+        let allowed = format!("access-control-allow-origin: {origin}\r\n");
+        for method in ["OPTIONS", "GET"] {
+            let head = ask(method, origin).head;
+            assert!(!head.contains(&allowed), "{origin}: {head}");
+            assert!(!head.contains("access-control-allow-origin: *"), "{head}");
+        }
+    }
     Ok(())
 }

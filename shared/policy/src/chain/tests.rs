@@ -105,6 +105,10 @@ impl<const NAME: char> Policy for Walker<NAME> {
     }
 
     fn on_response(&mut self, response: &Head, cx: &mut Cx<'_, Self>) {
+        if cx.request.first_str(<Self as Policy>::NAME) == Some("replace") {
+            cx.effects
+                .replace_response(Reply::problem(502, "bad", "Bad"));
+        }
         let trail = response.first_str("trail").unwrap_or_default();
         cx.effects.set_header("trail", format!("{trail}{NAME}"));
     }
@@ -304,4 +308,24 @@ fn metrics_keep_their_kind_and_name() {
         Either::Rest(Either::First(Answered(1)));
     assert_eq!((metric.kind(), metric.name()), (Kind::Counter, "answered"));
     assert!(metric.labels().is_empty());
+}
+
+#[test]
+fn a_response_that_was_replaced_goes_by_those_before() {
+    // The last link is the first to see the response.
+    let mut stage = Stage::new(BOTH, &[("b", "replace")]);
+    assert_eq!(stage.decide(Event::Headers), Verdict::Allow);
+    assert_eq!(
+        stage.back(false),
+        "",
+        "what was to become of the response is gone with it"
+    );
+    let code = |stage: &Stage| stage.effects.replacement.as_ref().map(|reply| reply.code);
+    assert_eq!(code(&stage), Some("bad"));
+    assert_eq!(stage.effects.outcomes, [("b", Outcome::Denied("bad"))]);
+    // The first link has the last word.
+    let mut stage = Stage::new(BOTH, &[("a", "replace")]);
+    assert_eq!(stage.decide(Event::Headers), Verdict::Allow);
+    assert_eq!(stage.back(false), "");
+    assert_eq!(code(&stage), Some("bad"));
 }
