@@ -135,6 +135,18 @@ fuzz: ## redis-proxy against its OpenAPI documents; rsa-verify against rsa, 20,0
 	@PROPTEST_CASES=20000 cargo test --locked --release --package rsa-verify --test against_rsa
 	@FUZZ=100 cargo test --locked --profile ci --package redis-proxy --test it -- does_what_its_document_says
 
+.PHONY: config
+config: ## ops/config/kong.yml and envoy.yaml out of their sources
+	@tools/setup.sh build
+	@cargo run --locked --quiet --profile ci --package portcullis-cli -- config build ops/config
+
+.PHONY: verify
+verify: ## A running gateway, as a client sees it: URL=https://…; CA=file CREDENTIALS=folder LOAD=1 ARGS=…
+	@tools/setup.sh build
+	@cargo run --locked --quiet --profile ci --package portcullis-cli -- verify-gateway "$(URL)" \
+		$(if $(CA),--ca "$(CA)") $(if $(CREDENTIALS),--credentials "$(CREDENTIALS)") \
+		$(if $(filter 1,$(LOAD)),--load) $(ARGS)
+
 .PHONY: microbench
 microbench: ## What decisions cost in this process: tokens, limits, lists, headers (5 minutes)
 	@tools/setup.sh build

@@ -1,12 +1,15 @@
-//! `portcullis`: what an operator and a pipeline ask before anything reaches a gateway.
+//! `portcullis`: what an operator and a pipeline ask before anything reaches a gateway, and of one that runs.
 //!
 //! Each subcommand is a module of its own: a struct of arguments with one method, `run`, which returns an
 //! [`Outcome`] or a [`Failure`]. What is printed, in which form and with which exit code, is decided here alone.
 
 mod check_config;
 mod completions;
+mod config;
+mod drift;
 mod filters;
 mod finding;
+mod http;
 mod keygen;
 mod kong;
 mod lint;
@@ -16,8 +19,10 @@ mod promote;
 mod provenance;
 mod release;
 mod schema;
+mod secret;
 mod sign;
 mod verify;
+mod verify_gateway;
 mod yaml;
 
 use std::io::Write as _;
@@ -49,6 +54,9 @@ struct Cli {
 enum Command {
     CheckConfig(check_config::CheckConfig),
     Lint(lint::Lint),
+    Config(config::Config),
+    Drift(drift::Drift),
+    VerifyGateway(verify_gateway::VerifyGateway),
     Schema(schema::Schema),
     Completions(completions::Completions),
     Keygen(keygen::Keygen),
@@ -64,6 +72,9 @@ impl Command {
         match self {
             Self::CheckConfig(command) => command.run(),
             Self::Lint(command) => command.run(),
+            Self::Config(command) => command.run(),
+            Self::Drift(command) => command.run(),
+            Self::VerifyGateway(command) => command.run(),
             Self::Schema(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Keygen(command) => command.run(),

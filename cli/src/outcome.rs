@@ -60,30 +60,41 @@ impl Outcome {
     }
 }
 
-/// Why nothing could be done. Exit code 3. Never holds a secret.
+/// Why nothing could be done. Exit code 3, unless the subcommand has another for it. Never holds a secret.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Failure(String);
+pub struct Failure {
+    why: String,
+    code: u8,
+}
 
 impl Failure {
     #[must_use]
     pub fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
+        Self {
+            why: why.into(),
+            code: 3,
+        }
     }
 
-    #[allow(dead_code)] // nothing reads files yet
     /// Something about a file: `kong.yml: No such file or directory`.
     #[must_use]
     pub fn of_file(path: &Path, why: impl Display) -> Self {
-        Self(format!("{}: {why}", path.display()))
+        Self::new(format!("{}: {why}", path.display()))
+    }
+
+    /// The same with another exit code.
+    #[must_use]
+    pub fn with_exit_code(self, code: u8) -> Self {
+        Self { code, ..self }
     }
 
     /// Says so on standard error.
     #[must_use]
     pub fn exit(&self, format: Format) -> ExitCode {
         match format {
-            Format::Text => eprintln!("error: {}", self.0),
-            Format::Json => eprintln!("{:#}", json!({ "error": self.0 })),
+            Format::Text => eprintln!("error: {}", self.why),
+            Format::Json => eprintln!("{:#}", json!({ "error": self.why })),
         }
-        ExitCode::from(3)
+        ExitCode::from(self.code)
     }
 }

@@ -170,6 +170,12 @@ impl Kong {
         self.proxy
     }
 
+    /// Where its admin port is.
+    #[must_use]
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     #[must_use]
     pub const fn workers(&self) -> u32 {
         self.workers

@@ -6,7 +6,15 @@ use crate::run::portcullis;
 fn help_names_every_subcommand_and_exit_code() {
     let run = portcullis(["--help"]);
     assert_eq!(run.code, 0, "{run:#?}");
-    for word in ["completions", "--format", "Exit codes:", "  3  "] {
+    for word in [
+        "completions",
+        "config",
+        "drift",
+        "verify-gateway",
+        "--format",
+        "Exit codes:",
+        "  3  ",
+    ] {
         assert!(run.stdout.contains(word), "{word}: {run:#?}");
     }
 }

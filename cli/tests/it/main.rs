@@ -11,9 +11,13 @@
 
 mod check_config;
 mod command_line;
+mod config_build;
+mod drift;
+mod edge;
 mod gateways;
 mod images;
 mod lint;
 mod release;
 mod run;
 mod schema;
+mod verify_gateway;
