@@ -62,7 +62,7 @@ fn kong_yml() {
             }
         }
     }
-    assert_eq!(loaded, 8);
+    assert_eq!(loaded, 9);
 }
 
 /// The entry for Envoy's filter chain, loaded by the double: the services are named alike there.
@@ -85,7 +85,7 @@ fn istio() {
     for document in &documents {
         load(document.get("spec").unwrap(), "pluginName", "pluginConfig");
     }
-    assert_eq!(documents.len(), 2);
+    assert_eq!(documents.len(), 3);
 }
 
 #[test]
@@ -97,5 +97,5 @@ fn envoy_gateway() {
             loaded += 1;
         }
     }
-    assert_eq!(loaded, 2);
+    assert_eq!(loaded, 3);
 }

@@ -657,7 +657,7 @@ fn resources_of_istio_and_envoy_gateway_are_read() {
         assert_eq!(run.code, 0, "{run:#?}");
         assert!(
             run.stdout
-                .contains("filters: edge_headers, auth; errors: 0, warnings: 0"),
+                .contains("filters: edge_headers, auth, quota; errors: 0, warnings: 0"),
             "{run:#?}"
         );
         for (from, to, said) in [
