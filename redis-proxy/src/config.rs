@@ -165,6 +165,7 @@ impl Default for RawEmbedded {
 struct RawFingerprints {
     counters: usize,
     log_samples: bool,
+    metrics_top: usize,
 }
 
 impl Default for RawFingerprints {
@@ -172,6 +173,7 @@ impl Default for RawFingerprints {
         Self {
             counters: 1_000,
             log_samples: true,
+            metrics_top: 0,
         }
     }
 }
@@ -265,6 +267,8 @@ pub struct FingerprintConfig {
     pub counters: usize,
     /// Whether each sample is also a line of the log, target `sample`.
     pub log_samples: bool,
+    /// Values of each kind that `/metrics` shows; 0: none.
+    pub metrics_top: usize,
 }
 
 /// What may change while running: the file is read again when it changes and on SIGHUP.
@@ -350,6 +354,8 @@ impl Raw {
         let quota = self.quota.check(nats, embedded, &mut problems);
         let counters = self.fingerprints.counters;
         problems.within("fingerprints.counters", counters, 64, 10_000);
+        let metrics_top = self.fingerprints.metrics_top;
+        problems.within("fingerprints.metrics_top", metrics_top, 0, 100);
         let control = self.control.and_then(|raw| raw.check(&mut problems));
         let prefix = problems.keep("prefix", Prefix::new(&self.prefix));
         let tiers = self
@@ -392,6 +398,7 @@ impl Raw {
                     fingerprints: FingerprintConfig {
                         counters,
                         log_samples: self.fingerprints.log_samples,
+                        metrics_top,
                     },
                     control,
                     live: Live {

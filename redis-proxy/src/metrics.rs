@@ -12,12 +12,15 @@ use prometheus_client::{
     registry::Registry,
 };
 use wire::{
-    limits::{KeyReply, KeyRequest},
+    limits::{Failure, KeyReply, KeyRequest},
     load::UpstreamFactors,
 };
 
 use crate::{
-    edge::metrics::EdgeMetrics, fingerprints::Taken, quota::metrics::QuotaMetrics, store::Health,
+    edge::metrics::EdgeMetrics,
+    fingerprints::{Heavy, Taken},
+    quota::metrics::QuotaMetrics,
+    store::Health,
 };
 
 /// Dimensions told apart; the rest count as `other`.
@@ -52,6 +55,17 @@ struct Code {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Country {
+    country: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClientLabel {
+    kind: &'static str,
+    value: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct UpstreamTier {
     upstream: String,
     tier: String,
@@ -76,6 +90,8 @@ pub struct Metrics {
     samples: Counter,
     samples_dropped: Counter,
     samples_malformed: Counter,
+    countries: Family<Country, Counter>,
+    clients: Family<ClientLabel, Gauge>,
     dims: Mutex<HashSet<String>>,
 }
 
@@ -108,6 +124,8 @@ impl Metrics {
             samples: Counter::default(),
             samples_dropped: Counter::default(),
             samples_malformed: Counter::default(),
+            countries: Family::default(),
+            clients: Family::default(),
             dims: Mutex::default(),
         };
         metrics.register();
@@ -115,6 +133,10 @@ impl Metrics {
     }
 
     fn register(&mut self) {
+        for failure in Failure::ALL {
+            let code = failure.code();
+            let _ = self.failures.get_or_create(&Code { code });
+        }
         let r = &mut self.registry;
         r.register(
             "acquire_keys",
@@ -182,11 +204,27 @@ impl Metrics {
             "Values in samples that are none of their kind, and are not counted",
             self.samples_malformed.clone(),
         );
+        r.register(
+            "country_requests",
+            "Requests that samples stand for, by the client's country",
+            self.countries.clone(),
+        );
+        r.register(
+            "top_client_requests",
+            "Requests of the last hour that samples stand for, of the heaviest clients of each kind",
+            self.clients.clone(),
+        );
     }
 
     /// A batch of samples, and how many the filter had dropped before.
-    pub fn samples(&self, taken: Taken, dropped: u64) {
+    pub fn samples(&self, taken: &Taken, dropped: u64) {
         self.samples.inc_by(taken.samples);
+        for (country, requests) in &taken.countries {
+            let country = country.to_string();
+            self.countries
+                .get_or_create(&Country { country })
+                .inc_by(*requests);
+        }
         self.samples_malformed.inc_by(taken.malformed);
         self.samples_dropped.inc_by(dropped);
     }
@@ -242,12 +280,21 @@ impl Metrics {
 
     /// Everything, in the OpenMetrics text format.
     #[must_use]
-    pub fn render(&self, health: Health, factors: &[UpstreamFactors]) -> String {
+    pub fn render(&self, health: Health, factors: &[UpstreamFactors], clients: &[Heavy]) -> String {
         self.ready.set(i64::from(health.ready));
         self.open_breakers
             .set(i64::try_from(health.open_breakers).unwrap_or(i64::MAX));
         self.embedded_keys
             .set(i64::try_from(health.keys).unwrap_or(i64::MAX));
+        self.clients.clear();
+        for client in clients {
+            let label = ClientLabel {
+                kind: client.kind,
+                value: client.value.clone(),
+            };
+            let requests = i64::try_from(client.requests).unwrap_or(i64::MAX);
+            self.clients.get_or_create(&label).set(requests);
+        }
         self.adaptive.clear();
         for upstream in factors {
             for factor in &upstream.tiers {
@@ -270,7 +317,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::limits::{Failure, Limit};
+    use wire::limits::Limit;
 
     #[test]
     fn keys_are_counted_by_outcome_and_dimensions_are_bounded() {
@@ -292,7 +339,7 @@ mod tests {
             );
             metrics.key(&asked, &KeyReply::failed(Failure::StoreTimeout));
         }
-        let text = metrics.render(Health::default(), &[]);
+        let text = metrics.render(Health::default(), &[], &[]);
         assert!(text.contains(r#"redis_proxy_store_failures_total{code="store_timeout"} 100"#));
         assert!(
             text.contains(

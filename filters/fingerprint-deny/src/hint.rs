@@ -33,6 +33,13 @@ impl Country {
     }
 }
 
+impl std::fmt::Display for Country {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self([first, second]) = self;
+        write!(f, "{}{}", char::from(*first), char::from(*second))
+    }
+}
+
 impl Hints {
     pub fn new(client: &Client, headers: &HintHeaders, request: &Head) -> Self {
         if !client.is_vouched_for {

@@ -209,6 +209,9 @@ impl Fingerprints {
             ip: client.address.to_string(),
             consumer_id: of_request(&sampling.consumer_header),
             tenant_id: of_request(&sampling.tenant_header),
+            country: Hints::new(client, &cx.config.hints, cx.request)
+                .country
+                .map(|country| country.to_string()),
             route: cx
                 .host
                 .fact(Fact::Route)

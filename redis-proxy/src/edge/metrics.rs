@@ -15,7 +15,7 @@ use wire::lists::ListName;
 
 use super::{
     event,
-    store::{Change, Durability, EdgeFailure},
+    store::{Action, Change, Durability, EdgeFailure},
 };
 
 /// Codes of refusals told apart; the rest count as `other`.
@@ -61,8 +61,27 @@ pub struct EdgeMetrics {
 }
 
 impl EdgeMetrics {
-    /// Has a registry show them.
+    /// Has a registry show them: those whose labels are known, from the start at zero, since a counter that first appears
+    /// with its first event has no rate before its second.
     pub fn register(&self, registry: &mut Registry) {
+        for list in ListName::ALL {
+            let (name, actions) = (list.as_str(), Action::ALL);
+            for action in actions {
+                let label = ListAction {
+                    list: name,
+                    action: action.as_str(),
+                };
+                let _ = self.changes.get_or_create(&label);
+                if let Some(kind) = event::kind(list, action) {
+                    let _ = self.published.get_or_create(&Kind { r#type: kind });
+                }
+            }
+            let _ = self.follow_failures.get_or_create(&List { list: name });
+        }
+        for failure in EdgeFailure::ALL {
+            let code = failure.code().to_owned();
+            let _ = self.failures.get_or_create(&Code { code });
+        }
         registry.register(
             "edge_changes",
             "Changes of the lists made through this process",

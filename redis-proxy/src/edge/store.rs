@@ -34,6 +34,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Added, Self::Renewed, Self::Removed, Self::Expired];
+
     /// The name in events, audit records and labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -166,6 +169,14 @@ pub enum EdgeFailure {
 }
 
 impl EdgeFailure {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Timeout,
+        Self::Unavailable,
+        Self::ListFull,
+        Self::OutboxFull,
+    ];
+
     /// A word for answers, logs and labels.
     #[must_use]
     pub const fn code(self) -> &'static str {

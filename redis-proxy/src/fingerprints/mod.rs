@@ -1,10 +1,14 @@
 //! Who comes by most: top fingerprints and addresses of what the filters have sampled (C3, D8).
 
+pub mod country;
 pub mod refusals;
 pub mod summary;
 pub mod window;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,6 +18,7 @@ use wire::{
 };
 
 use self::{
+    country::Country,
     refusals::{Minutes, Refusals},
     summary::{Counted, Merged},
     window::{Span, Values, Window},
@@ -49,15 +54,33 @@ impl Counts {
 pub struct Fingerprints {
     window: Mutex<Window>,
     refusals: Mutex<Minutes>,
+    /// Addresses alone, of requests that were answered with 4xx.
+    of_4xx: Mutex<Window>,
 }
 
+/// A client among the heaviest of its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heavy {
+    /// `ja3`, `ja4`, `ip`, or `ip_4xx`: by what was answered with 400 to 499.
+    pub kind: &'static str,
+    /// The fingerprint or the address.
+    pub value: String,
+    /// Requests that samples stand for, at most.
+    pub requests: u64,
+}
+
+/// How far back [`Fingerprints::heaviest`] looks, milliseconds.
+const HEAVIEST_OF_MS: u64 = 3_600_000;
+
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     /// Samples that were counted.
     pub samples: u64,
     /// Values in them that are none of their kind, and are not counted.
     pub malformed: u64,
+    /// Requests that they stand for, by country.
+    pub countries: BTreeMap<Country, u64>,
 }
 
 impl Fingerprints {
@@ -67,6 +90,7 @@ impl Fingerprints {
         Self {
             window: Mutex::new(Window::new(room, now_ms)),
             refusals: Mutex::new(Minutes::new(now_ms)),
+            of_4xx: Mutex::new(Window::new(room, now_ms)),
         }
     }
 
@@ -89,6 +113,16 @@ impl Fingerprints {
         };
         let values: Vec<Values> = batch.samples.iter().map(values).collect();
         taken.samples = u64::try_from(values.len()).unwrap_or(u64::MAX);
+        for country in batch.samples.iter().filter_map(|s| s.country.as_deref()) {
+            match Country::parse(country) {
+                Some(country) => {
+                    let requests = taken.countries.entry(country).or_default();
+                    *requests = requests.saturating_add(u64::from(batch.every));
+                }
+                None => taken.malformed = taken.malformed.saturating_add(1),
+            }
+        }
+        self.take_4xx(now_ms, batch, &values);
         let mut window = self.window();
         if batch.dropped > 0 {
             window.dropped(now_ms, batch.dropped);
@@ -102,6 +136,41 @@ impl Fingerprints {
             refusals.add(now_ms, sample.status_code, batch.every);
         }
         taken
+    }
+
+    fn take_4xx(&self, now_ms: u64, batch: &SampleBatch, values: &[Values]) {
+        let refused = |(sample, _): &(&Sample, _)| (400..=499).contains(&sample.status_code);
+        let mut window = self.of_4xx.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, [.., ip]) in batch.samples.iter().zip(values).filter(refused) {
+            window.add(now_ms, batch.every, [None, None, *ip]);
+        }
+    }
+
+    /// The heaviest of the last hour, `top` of each kind, and as many addresses by what they were refused.
+    #[must_use]
+    pub fn heaviest(&self, now_ms: u64, top: usize) -> Vec<Heavy> {
+        let span = self.window().since(now_ms, HEAVIEST_OF_MS);
+        let refused = self
+            .of_4xx
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .since(now_ms, HEAVIEST_OF_MS);
+        let ip = Counts::Ip;
+        let kinds = [
+            ("ja3", Counts::Ja3, &span),
+            ("ja4", Counts::Ja4, &span),
+            ("ip", ip, &span),
+            ("ip_4xx", ip, &refused),
+        ];
+        let heavy = |(kind, counts, span): (&'static str, Counts, &Span)| {
+            let counted = span.merged(counts.number()).counted;
+            counted.into_iter().take(top).map(move |counted| Heavy {
+                kind,
+                value: counted.member.to_string(),
+                requests: counted.most,
+            })
+        };
+        kinds.into_iter().flat_map(heavy).collect()
     }
 
     /// The heaviest of the last `since_ms`, `top` of each kind, or of one.
@@ -267,8 +336,55 @@ mod tests {
         assert_eq!(ip.top, expected);
         assert_eq!(ip.error_bound, 0);
 
+        let heavy = fingerprints.heaviest(NOW + 1, 1);
+        let heavy: Vec<(&str, &str, u64)> = heavy
+            .iter()
+            .map(|heavy| (heavy.kind, heavy.value.as_str(), heavy.requests))
+            .collect();
+        let expected = [
+            ("ja4", "t13d1516h2_8daaf6152771_e5627efa2ab1", 10),
+            ("ip", "192.0.2.1", 20),
+        ];
+        assert_eq!(heavy, expected);
+
         let one = fingerprints.top(NOW + 1, 60_000, 1, Some(Counts::Ip));
         assert_eq!(one.kinds.len(), 1);
         assert_eq!(one.kinds[0].top.len(), 1);
+    }
+
+    #[test]
+    fn refusals_and_countries_are_counted_apart() {
+        let fingerprints = Fingerprints::new(16, NOW);
+        let of = |ip: &str, status_code, country: &str| Sample {
+            status_code,
+            country: Some(country.to_owned()),
+            ..sample(ip, None)
+        };
+        let batch = SampleBatch {
+            every: 10,
+            dropped: 0,
+            samples: vec![
+                of("192.0.2.1", 200, "DE"),
+                of("192.0.2.1", 500, "DE"),
+                of("192.0.2.2", 403, "AF"),
+                of("192.0.2.2", 429, "x"),
+                of("192.0.2.3", 400, "DEU"),
+            ],
+        };
+        let taken = fingerprints.take(NOW, &batch);
+        let countries: Vec<(String, u64)> = taken
+            .countries
+            .iter()
+            .map(|(country, requests)| (country.to_string(), *requests))
+            .collect();
+        assert_eq!(countries, [("AF".to_owned(), 10), ("DE".to_owned(), 20)]);
+        assert_eq!(taken.malformed, 2);
+        let heavy = fingerprints.heaviest(NOW + 1, 20);
+        let refused: Vec<(&str, u64)> = heavy
+            .iter()
+            .filter(|heavy| heavy.kind == "ip_4xx")
+            .map(|heavy| (heavy.value.as_str(), heavy.requests))
+            .collect();
+        assert_eq!(refused, [("192.0.2.2", 20), ("192.0.2.3", 10)]);
     }
 }

@@ -8,6 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use tokio::task::spawn_blocking;
+
 use super::{State, problem::Problem};
 
 /// Whether the process serves at all.
@@ -40,7 +42,17 @@ pub async fn ready(extract::State(state): extract::State<Arc<State>>) -> Respons
     responses((status = 200, body = String, description = "OpenMetrics text",
                content_type = "application/openmetrics-text")))]
 pub async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Response {
-    let text = state.metrics.render(state.store.health(), &state.factors());
+    let mut clients = Vec::new();
+    if state.metrics_top > 0 {
+        let now_ms = (state.clock)().checked_div(1_000).unwrap_or_default();
+        let (fingerprints, top) = (Arc::clone(&state.fingerprints), state.metrics_top);
+        // Up to 61 minutes are merged: that may take longer than a worker should be held.
+        let merged = spawn_blocking(move || fingerprints.heaviest(now_ms, top));
+        clients = merged.await.unwrap_or_default();
+    }
+    let text = state
+        .metrics
+        .render(state.store.health(), &state.factors(), &clients);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -67,6 +67,8 @@ pub struct State {
     pub fingerprints: Arc<Fingerprints>,
     /// Whether each sample is also a line of the log.
     pub log_samples: bool,
+    /// Values of each kind of client that `/metrics` shows.
+    pub metrics_top: usize,
     /// Batches of samples read at a time.
     pub batches: Semaphore,
     /// The time.
@@ -98,6 +100,7 @@ impl State {
             quotas,
             fingerprints: Arc::new(fingerprints),
             log_samples: config.fingerprints.log_samples,
+            metrics_top: config.fingerprints.metrics_top,
             batches: Semaphore::new(samples::MAX_AT_A_TIME),
             clock,
         };

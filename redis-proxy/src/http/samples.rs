@@ -51,7 +51,7 @@ pub async fn report(
     check(&batch)?;
     let now_ms = (state.clock)().checked_div(1_000).unwrap_or_default();
     let taken = state.fingerprints.take(now_ms, &batch);
-    state.metrics.samples(taken, batch.dropped);
+    state.metrics.samples(&taken, batch.dropped);
     if state.log_samples {
         for sample in &batch.samples {
             log(sample, batch.every);
@@ -75,6 +75,7 @@ fn check(batch: &SampleBatch) -> Result<(), Problem> {
             ("ja4", sample.ja4.as_ref()),
             ("consumer_id", sample.consumer_id.as_ref()),
             ("tenant_id", sample.tenant_id.as_ref()),
+            ("country", sample.country.as_ref()),
             ("route", sample.route.as_ref()),
         ];
         let long =
@@ -98,6 +99,7 @@ fn log(sample: &Sample, every: u32) {
         ip = sample.ip,
         consumer_id = sample.consumer_id,
         tenant_id = sample.tenant_id,
+        country = sample.country,
         route = sample.route,
         status_code = sample.status_code,
         latency_ms = sample.latency_ms,

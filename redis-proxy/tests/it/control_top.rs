@@ -23,6 +23,7 @@ fn known_run(values: usize) -> Vec<Sample> {
             ip: format!("192.0.2.{}", n % 5),
             consumer_id: Some("c-1".into()),
             tenant_id: Some("t-1".into()),
+            country: Some("AF".into()),
             route: Some("orders".into()),
             status_code: 200,
             latency_ms: 12,
@@ -87,7 +88,7 @@ async fn the_top_of_a_known_run_is_exact() {
     let logged = lines(&control.service, "sample");
     assert_eq!(logged.len(), 3_240);
     let expected = json!({"at_ms": 1_790_000_000_000_u64, "every": 10, "ja3_hash": format!("{:032x}", 0),
-        "ja4": ja4(0), "ip": "192.0.2.0", "consumer_id": "c-1", "tenant_id": "t-1", "route": "orders",
+        "ja4": ja4(0), "ip": "192.0.2.0", "consumer_id": "c-1", "tenant_id": "t-1", "country": "AF", "route": "orders",
         "status_code": 200, "latency_ms": 12});
     let mut first = logged[0].clone();
     first.as_object_mut().unwrap().remove("message");
@@ -97,9 +98,41 @@ async fn the_top_of_a_known_run_is_exact() {
         "redis_proxy_samples_total 3240",
         "redis_proxy_samples_dropped_total 4",
         "redis_proxy_samples_malformed_total 0",
+        "redis_proxy_edge_changes_total{list=\"deny\",action=\"added\"} 0",
     ] {
         assert!(metrics.contains(line), "{line}");
     }
+    // Nobody's address, unless it is asked for.
+    assert!(!metrics.contains("192.0.2."), "{metrics}");
+}
+
+#[tokio::test]
+async fn metrics_show_the_heaviest_where_they_are_asked_to() {
+    let control = Control::start_with("[fingerprints]\nmetrics_top = 2", "").await;
+    let sample = |n: u8, status_code, country: &str| Sample {
+        ip: format!("192.0.2.{n}"),
+        status_code,
+        country: Some(country.to_owned()),
+        ..Sample::default()
+    };
+    let mut run = vec![sample(1, 200, "DE"); 5];
+    run.extend(vec![sample(2, 403, "AF"); 3]);
+    run.extend(vec![sample(3, 429, "AF"); 2]);
+    run.push(sample(4, 404, "T1"));
+    report(&control, 10, &run).await;
+    let metrics = control.service.metrics().await;
+    for line in [
+        r#"redis_proxy_top_client_requests{kind="ip",value="192.0.2.1"} 50"#,
+        r#"redis_proxy_top_client_requests{kind="ip",value="192.0.2.2"} 30"#,
+        r#"redis_proxy_top_client_requests{kind="ip_4xx",value="192.0.2.2"} 30"#,
+        r#"redis_proxy_top_client_requests{kind="ip_4xx",value="192.0.2.3"} 20"#,
+        r#"redis_proxy_country_requests_total{country="AF"} 50"#,
+        r#"redis_proxy_country_requests_total{country="T1"} 10"#,
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    let shown = metrics.matches("top_client_requests{").count();
+    assert_eq!(shown, 4, "{metrics}");
 }
 
 #[tokio::test]
@@ -205,6 +238,7 @@ async fn a_batch_has_bounds_and_a_bad_one_counts_nothing() {
         ip: long.clone(),
         consumer_id: Some(long.clone()),
         tenant_id: Some(long.clone()),
+        country: Some(long.clone()),
         route: Some(long.clone()),
         at_ms: u64::MAX,
         status_code: u16::MAX,
@@ -256,7 +290,7 @@ async fn a_batch_has_bounds_and_a_bad_one_counts_nothing() {
     assert_eq!(top["kinds"][2]["samples"], 0, "no address");
     let metrics = control.service.metrics().await;
     assert!(
-        metrics.contains("redis_proxy_samples_malformed_total 3000"),
+        metrics.contains("redis_proxy_samples_malformed_total 4000"),
         "{metrics}"
     );
 }

@@ -69,6 +69,9 @@ pub enum ListName {
 }
 
 impl ListName {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Deny, Self::Tarpit, Self::Revoked];
+
     /// The name in paths and pages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

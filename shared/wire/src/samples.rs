@@ -42,6 +42,9 @@ pub struct Sample {
     pub consumer_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<String>,
+    /// Where it is, as a trusted peer of the gateway said: two capital letters or digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
     /// The gateway's name of the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
