@@ -118,6 +118,14 @@ bench: ## What each filter costs beside Envoy's own and beside none (10 minutes;
 	@tools/wasm.sh
 	@cargo run --locked --release --package bench -- $(if $(filter 1,$(QUICK)),--quick)
 
+.PHONY: dashboards
+dashboards: ## Write ops/grafana and ops/prometheus anew; draw the dashboards from a run (4 minutes)
+	@tools/setup.sh build envoy certs nats prometheus
+	@tools/wasm.sh
+	@UPDATE=1 cargo test --locked --profile ci --package observe --test generated
+	@cargo build --locked --profile ci --package redis-proxy
+	@cargo run --locked --profile ci --package observe
+
 .PHONY: coverage
 coverage: ## Which lines the tests run; at least 80 %
 	@COVERAGE=1 tools/setup.sh build envoy test cover

@@ -9,6 +9,7 @@
 #           a browser, the schemas of Kubernetes
 #   redis   Redis alone
 #   nats    the NATS server in .tools/bin; part of test
+#   prometheus  Prometheus with promtool, and the blackbox exporter; part of test
 #   certs   OpenSSL's command, for tools/certs.sh
 #   lint    rustfmt, clippy, cargo-deny, shellcheck
 #   cover   cargo-llvm-cov
@@ -50,7 +51,7 @@ install_packages() {
     apt_install "${packages[@]}"
     for package in "${packages[@]}"; do
         # Tests start their own on their own port; the service would only be in the way.
-        if [[ $package =~ ^(redis-server|docker-registry)$ ]] && [ -d /run/systemd/system ]; then
+        if [[ $package =~ ^(redis-server|docker-registry|prometheus|prometheus-blackbox-exporter)$ ]] && [ -d /run/systemd/system ]; then
             as_root systemctl disable --now "$package" || true
         fi
     done
@@ -158,6 +159,8 @@ setup_test() {
     need skopeo skopeo
     need chromium chromium
     need certutil libnss3-tools
+    need prometheus prometheus
+    need prometheus-blackbox-exporter prometheus-blackbox-exporter
     install_packages
     choose_toolchain wasm32-unknown-unknown
     setup_tls_client
@@ -270,6 +273,12 @@ setup_nats() {
     ln -sfn "$home/nats-server" .tools/bin/nats-server
 }
 
+setup_prometheus() {
+    need prometheus prometheus
+    need prometheus-blackbox-exporter prometheus-blackbox-exporter
+    install_packages
+}
+
 setup_images() {
     need docker-registry docker-registry
     need skopeo skopeo
@@ -303,7 +312,7 @@ setup_cover() {
 
 for group in "$@"; do
     case $group in
-        build | envoy | test | redis | nats | certs | lint | cover | images | sbom) "setup_$group" ;;
+        build | envoy | test | redis | nats | prometheus | certs | lint | cover | images | sbom) "setup_$group" ;;
         *) die "no such group: $group" ;;
     esac
 done

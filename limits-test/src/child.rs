@@ -6,7 +6,10 @@ use std::process::{Child, Command};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 /// Starts a child. The thread that does so must live as long as it.
-pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Child> {
+///
+/// # Errors
+/// When it cannot be started.
+pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
     // SAFETY: between fork and exec only one system call is made, which is safe there.
     unsafe {
         command

@@ -17,7 +17,7 @@
 
 pub mod authority;
 pub mod bound;
-mod child;
+pub mod child;
 pub mod control;
 pub mod gateway;
 pub mod load;
