@@ -274,6 +274,44 @@ pub fn alerts() -> Vec<Alert> {
             rests: rests(&[("redis_proxy_edge_events_waiting{list=\"deny\"}", "90x100")]),
         },
         Alert {
+            name: "EdgeQuotaEventsLate",
+            expr: "max(redis_proxy_quota_lag_seconds) > 300 or sum(increase(redis_proxy_quota_dead_events_total[15m])) > 0",
+            hold: "5m",
+            severity: Ticket,
+            team: "edge",
+            summary: "Quota events are late, or made no sense and went to the dead-letter subject: what tenants have used is not known as it should be",
+            fires: fires(&[(
+                "redis_proxy_quota_dead_events_total{reason=\"bad_count\"}",
+                "0x50 1x50",
+            )]),
+            rests: rests(&[
+                ("redis_proxy_quota_lag_seconds", "299x100"),
+                (
+                    "redis_proxy_quota_dead_events_total{reason=\"bad_count\"}",
+                    "1x100",
+                ),
+            ]),
+        },
+        Alert {
+            name: "EdgeUpstreamMtlsFail",
+            expr: "sum by (reason) (increase(portcullis_upstream_identity_failures[5m])) > 0",
+            hold: "0m",
+            severity: Page,
+            team: "security",
+            summary: "{{ $value | printf \"%.0f\" }} responses of upstreams were not believed: {{ $labels.reason }}. Their requests got 502 UPSTREAM_MTLS_FAIL",
+            fires: Course {
+                series: &[(
+                    "portcullis_upstream_identity_failures{reason=\"mismatch\"}",
+                    "0x70 1x30",
+                )],
+                with: &[&[("reason", "mismatch")]],
+            },
+            rests: rests(&[(
+                "portcullis_upstream_identity_failures{reason=\"mismatch\"}",
+                "5x100",
+            )]),
+        },
+        Alert {
             name: "KongConfigDrift",
             expr: "max by (gateway) (portcullis_config_drift) == 1",
             hold: "5m",

@@ -74,6 +74,7 @@ const fn row(
 const AUTH: Of = Filter("auth");
 const DENY: Of = Filter("fingerprint_deny");
 const LIMIT: Of = Filter("rate_limit");
+const QUOTA: Of = Filter("quota");
 const TARPIT: Of = Filter("tarpit");
 
 /// Series with a tenant: dimensions and tiers are the operator's, and so are tenants, since one that the tier table does
@@ -161,6 +162,15 @@ pub const METRICS: &[Metric] = &[
         "Questions for the tarpit's list that ended: `ok`, or why not"),
     row("portcullis_tarpit_list_entries", Gauge, &[], TARPIT, Exactly(1),
         "Entries of the list in the worker that looked last"),
+    row("portcullis_quota_requests", Counter, &["result"], QUOTA, Exactly(6),
+        "Requests by what is known of the quota of their tenant: `within`, `exceeded`, `expired`, `no_quota`, `no_tenant`, `unknown`"),
+    row("portcullis_quota_exceeded", Counter, &["mode"], QUOTA, Exactly(2),
+        "Requests of tenants whose quota is used up: `alert`, passed; `enforce`, refused (Q2, Q3)"),
+    row("portcullis_quota_hops", Counter, &[], QUOTA, Exactly(1), "Requests that waited for redis-proxy"),
+    row("portcullis_quota_lookups", Counter, &["by"], QUOTA, Exactly(2), "Questions to redis-proxy, asked by a `request` or by a `tick`"),
+    row("portcullis_quota_failures", Counter, &["reason"], QUOTA, AtMost(20), "Questions without an answer"),
+    row("portcullis_quota_tenants", Gauge, &[], QUOTA, Exactly(1), "Tenants that a worker remembers, of the one that looked last"),
+    row("portcullis_quota_proxy_up", Gauge, &[], QUOTA, Exactly(1), "1 while redis-proxy answers questions for quotas, else 0"),
     row("portcullis_upstream_identity_failures", Counter, &["reason"], Filter("upstream_identity"), AtMost(10),
         "Responses of upstreams that were not believed, and connections to them that failed (U1)"),
     row("portcullis_upstream_identity_events", Counter, &["result"], Filter("upstream_identity"), Exactly(3),
@@ -196,6 +206,15 @@ pub const METRICS: &[Metric] = &[
     row("redis_proxy_edge_events_published_total", Counter, &["type"], RedisProxy, AtMost(8), "Events that JetStream acknowledged"),
     row("redis_proxy_edge_publish_failures_total", Counter, &[], RedisProxy, Exactly(1), "Times events could not be published"),
     row("redis_proxy_edge_nats_connected", Gauge, &[], RedisProxy, Exactly(1), "1 while there is a connection to NATS"),
+    row("redis_proxy_quota_events_total", Counter, &["result"], RedisProxy, AtMost(4), "Events that were taken, by what they did: applied, duplicate, stale, conflict"),
+    row("redis_proxy_quota_dead_events_total", Counter, &["reason"], RedisProxy, AtMost(10), "Events that went to the dead-letter subject"),
+    row("redis_proxy_quota_dead_failures_total", Counter, &[], RedisProxy, Exactly(1), "Times an event could not be sent to the dead-letter subject; it is tried again"),
+    row("redis_proxy_quota_interruptions_total", Counter, &[], RedisProxy, Exactly(1), "Times events could not be taken: NATS or the store failed"),
+    row("redis_proxy_quota_lag_seconds", Gauge, &[], RedisProxy, Exactly(1), "Age of the oldest event of the last batch when it was stored, or while it waits to be"),
+    row("redis_proxy_quota_events_waiting", Gauge, &[], RedisProxy, Exactly(1), "Events in the stream that nobody has been sent yet, as of the last one"),
+    row("redis_proxy_quota_nats_connected", Gauge, &[], RedisProxy, Exactly(1), "1 while there is a connection to NATS"),
+    row("redis_proxy_quota_lookups_total", Counter, &["result"], RedisProxy, AtMost(2), "Tenants that workers asked for: known, unknown"),
+    row("redis_proxy_quota_store_failures_total", Counter, &["code"], RedisProxy, AtMost(10), "Operations that the store of quotas did not do"),
     row("portcullis_config_drift", Gauge, &["gateway"], Drift, AtMost(1), "1 while the running gateway differs from Git, else 0"),
 ];
 

@@ -34,13 +34,16 @@ pub struct Site {
     admin: SocketAddr,
     envoy: Process,
     folder: TempDir,
+    /// NATS, which takes events of the lists and tells of quotas.
+    pub nats: SocketAddr,
     _nats: Process,
     _servers: Vec<Server>,
     _runtime: tokio::runtime::Runtime,
 }
 
 /// What is said to redis-proxy besides where its control API is: a tenant that may do little, and that clients are shown.
-const SERVICE: &str = "[nats]\nurls = ['NATS']\ncreate_stream = true\n[fingerprints]\nmetrics_top = 20\nlog_samples = false\n\
+const SERVICE: &str = "[nats]\nurls = ['NATS']\ncreate_stream = true\n\
+    [quota]\nconsume = true\ncreate_stream = true\n[fingerprints]\nmetrics_top = 20\nlog_samples = false\n\
     [tiers.table.standard]\nrank = 2\n\
     [tiers.table.p3]\nrank = 1\nlimits.tenant = {tokens = 5, period_ms = 1000, burst = \"none\"}\n\
     [tiers.tenants]\nsmall-bank = \"p3\"\nlarge-bank = \"standard\"\n";
@@ -82,6 +85,7 @@ impl Site {
             admin,
             envoy,
             folder,
+            nats: at,
             _nats: nats,
             _servers: vec![upstream, auth],
             _runtime: runtime,

@@ -1,5 +1,7 @@
 //! Who comes by: the demo's clients, each a real curl, for as long as it is asked for; and what operators do meanwhile.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +42,8 @@ impl Drop for Crowd {
     }
 }
 
-/// Sends everybody by for this long, and on. A third of the way in, the scraper is denied and the prober sent to the tarpit; after
-/// two thirds the resolver of API keys is down and redis-proxy hangs, for a twelfth of the time each.
+/// Sends everybody by for this long, and on. A third of the way in, the scraper is denied and the prober sent to the tarpit; then redis-proxy
+/// hangs for a twelfth of the time, and after two thirds the resolver of API keys is down for as long.
 ///
 /// # Panics
 /// When the control API does not do what it is asked.
@@ -66,6 +68,7 @@ pub fn run(site: &Site, time: Duration) -> Crowd {
             })
         })
         .collect();
+    quota(site, "large-bank", 10_500);
     let at = |part: f64| {
         let moment = began + time.mul_f64(part);
         std::thread::sleep(moment.saturating_duration_since(Instant::now()));
@@ -91,16 +94,41 @@ pub fn run(site: &Site, time: Duration) -> Crowd {
         HOUR,
         "probes for passwords",
     );
+    quota(site, "small-bank", 4_200);
+    at(0.45);
+    site.service.freeze();
+    at(0.53);
+    site.service.thaw();
+    quota(site, "small-bank", 4_300);
+    quota(site, "nobody's", -1);
     at(0.66);
     site.world.auth.fail(Endpoint::Resolve, Fault::Status(500));
     at(0.75);
     site.world.auth.heal();
-    site.service.freeze();
-    at(0.83);
-    site.service.thaw();
     site.control.delete(List::Deny, &denied);
+    quota(site, "small-bank", 4_400);
     at(1.0);
     Crowd { stop, threads }
+}
+
+/// Tells how much of 10,000 a tenant has used this month, as the billing service does; nobody has used less than nothing.
+fn quota(site: &Site, tenant: &str, used: i32) {
+    let output = Command::new("date")
+        .args(["--utc", "+%Y-%m-%dT%H:%M:%SZ"])
+        .output();
+    let now = String::from_utf8(output.unwrap().stdout).unwrap();
+    let event = json!({
+        "tenant_id": tenant, "limit": 10_000, "used": used, "period": "monthly",
+        "reset_at": "2499-01-01T00:00:00Z", "last_updated": now.trim(),
+    })
+    .to_string();
+    let mut stream = TcpStream::connect(site.nats).unwrap();
+    let size = event.len();
+    let text =
+        format!("CONNECT {{\"verbose\":false}}\r\nPUB quota.updated {size}\r\n{event}\r\nPING\r\n");
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    assert!(lines.any(|line| line.unwrap() == "PONG"), "NATS has it");
 }
 
 impl Client {

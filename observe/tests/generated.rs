@@ -148,6 +148,7 @@ fn every_filter_is_looked_at() {
         "edge-headers",
         "fingerprint-deny",
         "portcullis",
+        "quota",
         "rate-limit",
         "tarpit",
         "upstream-identity",

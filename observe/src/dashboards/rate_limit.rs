@@ -46,6 +46,26 @@ pub(super) fn dashboard() -> Dashboard {
                 "{{dimension}} {{outcome}}",
                 rate("dimension, outcome", "redis_proxy_acquire_keys_total"),
             ),
+            Panel::lines(
+                "Quotas: what is known of a request's tenant",
+                Unit::PerSecond,
+            )
+            .ask("{{result}}", rate("result", "portcullis_quota_requests")),
+            Panel::lines("Tenants over their quota", Unit::PerSecond)
+                .ask("{{mode}}", rate("mode", "portcullis_quota_exceeded"))
+                .about("alert: passed with a header; enforce: refused."),
+            Panel::lines("Quota events", Unit::PerSecond)
+                .ask(
+                    "{{result}}",
+                    rate("result", "redis_proxy_quota_events_total"),
+                )
+                .ask(
+                    "dead: {{reason}}",
+                    format!(
+                        "{} > 0",
+                        rate("reason", "redis_proxy_quota_dead_events_total")
+                    ),
+                ),
         ],
     }
 }
