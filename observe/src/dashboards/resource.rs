@@ -20,7 +20,8 @@ pub(super) fn dashboard() -> Dashboard {
                 .ask("held", "sum(kong_tarpit_active_connections)"),
             Panel::lines("Keys of limits", Unit::Count)
                 .ask("in a worker of {{instance}}", "portcullis_rate_limit_keys")
-                .ask("in redis-proxy {{instance}}", "redis_proxy_embedded_keys"),
+                .ask("in redis-proxy {{instance}}", "redis_proxy_embedded_keys")
+                .quiet("Of the worker that looked last, which may be one without requests; in redis-proxy, of the embedded store."),
             Panel::lines("Entries of lists, as served", Unit::Count)
                 .ask("{{list}}", "max by (list) (redis_proxy_edge_members)"),
             Panel::lines("Events that wait for NATS", Unit::Count)
