@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 mod long_list;
+mod scrape;
 mod shipped;
 mod watch;
 
@@ -46,6 +47,10 @@ fn main() -> ExitCode {
         (
             "shipped::the_shipped_kong_serves_browsers",
             shipped::the_shipped_kong_serves_browsers,
+        ),
+        (
+            "scrape::prometheus_reads_the_names_of_the_filters",
+            scrape::prometheus_reads_the_names_of_the_filters,
         ),
     ] {
         let shipped = shipped.clone();

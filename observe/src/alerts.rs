@@ -313,16 +313,29 @@ pub fn alerts() -> Vec<Alert> {
         },
         Alert {
             name: "KongConfigDrift",
-            expr: "max by (gateway) (portcullis_config_drift) == 1",
+            expr: "max by (gateway) (portcullis_config_drift) == 1\n\
+                   or time() - max by (gateway) (portcullis_config_drift_checked_timestamp_seconds) > 7200",
             hold: "5m",
             severity: Ticket,
             team: "edge",
-            summary: "The running {{ $labels.gateway }} differs from its configuration in Git",
+            summary: "The running {{ $labels.gateway }} differs from its configuration in Git, or has not been compared for two hours",
             fires: Course {
-                series: &[("portcullis_config_drift{gateway=\"kong\"}", "0x40 1x60")],
-                with: &[&[("gateway", "kong")]],
+                series: &[
+                    ("portcullis_config_drift{gateway=\"kong\"}", "0x40 1x60"),
+                    (
+                        "portcullis_config_drift_checked_timestamp_seconds{gateway=\"envoy\"}",
+                        "-7000x100",
+                    ),
+                ],
+                with: &[&[("gateway", "kong")], &[("gateway", "envoy")]],
             },
-            rests: rests(&[("portcullis_config_drift{gateway=\"kong\"}", "0x63 1x40")]),
+            rests: rests(&[
+                ("portcullis_config_drift{gateway=\"kong\"}", "0x63 1x40"),
+                (
+                    "portcullis_config_drift_checked_timestamp_seconds{gateway=\"kong\"}",
+                    "-5900x100",
+                ),
+            ]),
         },
         Alert {
             name: "EdgeProbeFails",

@@ -216,6 +216,8 @@ pub const METRICS: &[Metric] = &[
     row("redis_proxy_quota_lookups_total", Counter, &["result"], RedisProxy, AtMost(2), "Tenants that workers asked for: known, unknown"),
     row("redis_proxy_quota_store_failures_total", Counter, &["code"], RedisProxy, AtMost(10), "Operations that the store of quotas did not do"),
     row("portcullis_config_drift", Gauge, &["gateway"], Drift, AtMost(1), "1 while the running gateway differs from Git, else 0"),
+    row("portcullis_config_drift_differences", Gauge, &["gateway"], Drift, AtMost(1), "In how many places"),
+    row("portcullis_config_drift_checked_timestamp_seconds", Gauge, &["gateway"], Drift, AtMost(1), "When that could last be told, seconds since 1970"),
 ];
 
 impl Metric {

@@ -195,6 +195,53 @@ fn the_table_is_what_redis_proxy_registers() {
     assert_eq!(names(&expected), names(&found));
 }
 
+/// `portcullis drift` writes its metrics by hand.
+#[test]
+fn the_table_is_what_drift_writes() {
+    let source = workspace::root().join("cli/src/drift/metrics.rs");
+    let text = fs::read_to_string(source).unwrap();
+    let found: BTreeSet<&str> = text
+        .split("# TYPE ")
+        .skip(1)
+        .filter_map(|rest| rest.split(' ').next())
+        .collect();
+    let rows = METRICS.iter().filter(|row| row.of == Of::Drift);
+    assert_eq!(found, rows.map(|row| row.name).collect());
+}
+
+/// What the Prometheus operator is told to keep of Envoy is enough for the rules.
+#[test]
+fn the_service_monitor_keeps_what_is_asked_for() {
+    let path = workspace::root().join("ops/kubernetes/service-monitor.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    let kept = text
+        .split("envoy_(")
+        .nth(1)
+        .unwrap()
+        .split(')')
+        .next()
+        .unwrap();
+    let kept: BTreeSet<&str> = kept.split('|').collect();
+    for rule in recording::rules() {
+        for name in rule.expr.split("envoy_").skip(1) {
+            // A label, as against a metric.
+            if name.starts_with("http_conn_manager")
+                || name.starts_with("response_code")
+                || name.starts_with("route")
+                || name.starts_with("cluster_name")
+            {
+                continue;
+            }
+            let part = name.split('_').next().unwrap();
+            assert!(
+                kept.contains(part),
+                "envoy_{part}_ is dropped, and {} needs it",
+                rule.record
+            );
+        }
+    }
+}
+
 fn registered(folder: &Path, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -18,10 +18,14 @@ use testkit::{World, workspace};
 const CANARY: &str = "canary-4711-canary";
 const STARTS_WITHIN: Duration = Duration::from_secs(180);
 
-struct Shipped {
+pub struct Shipped {
     child: Child,
     folder: tempfile::TempDir,
     port: u16,
+    /// Where its metrics are.
+    pub status: SocketAddr,
+    /// What is behind it.
+    pub services: World,
     _world: Loopback,
 }
 
@@ -35,9 +39,9 @@ impl Drop for Shipped {
 }
 
 /// What curl got: whether there was an answer, its head in lower case, its body.
-struct Got {
+pub struct Got {
     answered: bool,
-    head: String,
+    pub head: String,
     body: String,
 }
 
@@ -57,7 +61,7 @@ impl Shipped {
     }
 
     /// With these routes, and services at these addresses.
-    fn start_with(kong: &Path, routes: &str, services: &[(&str, &str)]) -> Self {
+    pub fn start_with(kong: &Path, routes: &str, services: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("portcullis-kong-")
             .tempdir()
@@ -65,13 +69,16 @@ impl Shipped {
         let path = |name: &str| folder.path().join(name).display().to_string();
         certificate(&path("tls.key"), &path("tls.crt"));
         let mut world = Loopback::new();
-        world.open(&World::new()).unwrap();
+        let behind = World::new();
+        world.open(&behind).unwrap();
         let at = |name: &str| world.addresses().get(name).unwrap().to_string();
         let ops = workspace::root().join("ops/kong");
         let read = |name: &str| fs::read_to_string(ops.join(name)).unwrap();
         let routes = put(read(routes), &[("10.0.0.8:8080", &at(UPSTREAM))]);
         let routes = services.iter().fold(routes, |routes, (from, name)| {
-            put(routes, &[(*from, &at(name))])
+            // Of what is to be replaced, all before the address stays.
+            let before = from.trim_end_matches(|c: char| !matches!(c, '"' | ' '));
+            put(routes, &[(*from, &format!("{before}{}", at(name)))])
         });
         fs::write(path("kong.yml"), routes).unwrap();
         let [proxy, admin, status] = ports();
@@ -117,11 +124,13 @@ impl Shipped {
             child,
             folder,
             port: proxy.port(),
+            status,
+            services: behind,
             _world: world,
         }
     }
 
-    fn until(&mut self, what: &str, fits: impl Fn(&Self) -> bool) {
+    pub fn until(&mut self, what: &str, fits: impl Fn(&Self) -> bool) {
         let began = Instant::now();
         while !fits(self) {
             let running = matches!(self.child.try_wait(), Ok(None));
@@ -140,7 +149,7 @@ impl Shipped {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn curl(&self, path: &str, options: &[&str]) -> Got {
+    pub fn curl(&self, path: &str, options: &[&str]) -> Got {
         let output = Command::new("curl")
             .args(["--silent", "--insecure", "--include", "--max-time", "10"])
             .args(options)
