@@ -3,6 +3,7 @@
 //! Each subcommand is a module of its own: a struct of arguments with one method, `run`, which returns an
 //! [`Outcome`] or a [`Failure`]. What is printed, in which form and with which exit code, is decided here alone.
 
+mod canary;
 mod check_config;
 mod completions;
 mod config;
@@ -65,6 +66,7 @@ enum Command {
     Verify(verify::Verify),
     Provenance(provenance::Provenance),
     Package(package::Package),
+    Canary(canary::Canary),
 }
 
 impl Command {
@@ -83,6 +85,7 @@ impl Command {
             Self::Verify(command) => command.run(),
             Self::Provenance(command) => command.run(),
             Self::Package(command) => command.run(),
+            Self::Canary(command) => command.run(),
         }
     }
 }

@@ -67,6 +67,12 @@ pub struct Failure {
     code: u8,
 }
 
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
 impl Failure {
     #[must_use]
     pub fn new(why: impl Into<String>) -> Self {

@@ -537,6 +537,17 @@ fn the_shipped_configurations_are_right_but_for_the_token() {
 }
 
 #[test]
+fn what_is_shipped_for_an_upstream_behind_mtls_is_right() {
+    let run = portcullis([
+        "check-config",
+        "--envoy",
+        "ops/envoy/upstream-mtls.yaml",
+        "--strict",
+    ]);
+    assert_eq!(run.code, 0, "{run:#?}");
+}
+
+#[test]
 fn what_kong_itself_is_told_is_checked() {
     let good = fs::read_to_string(root().join("ops/kong/kong.conf")).unwrap();
     let folder = TempDir::new().unwrap();

@@ -7,6 +7,7 @@ fn help_names_every_subcommand_and_exit_code() {
     let run = portcullis(["--help"]);
     assert_eq!(run.code, 0, "{run:#?}");
     for word in [
+        "canary",
         "completions",
         "config",
         "drift",

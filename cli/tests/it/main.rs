@@ -9,6 +9,7 @@
     clippy::string_slice
 )]
 
+mod canary;
 mod check_config;
 mod command_line;
 mod config_build;
