@@ -118,11 +118,25 @@ fn main() -> ExitCode {
     drop((browser, scraper, prober));
     report.print("Times are from before the push to the first answer that shows it.");
     site.stop();
+    whats_next();
     if report.is_good() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Where to look from here: what was just seen, as people see it who have to watch it.
+fn whats_next() {
+    println!(
+        "\nTo watch all of this in operation:\n\n  \
+           dashboards      docs/dashboards.md: drawn from traffic like this one, edge defence first\n                  \
+           ops/grafana: the same to import into Grafana; ops/prometheus: what feeds them, and alerts\n  \
+           security team   https://<control address>/security: lists with time left, add and remove, refusals per\n                  \
+           minute, who comes by most. On this machine: make certs; cargo run -p redis-proxy -- --config\n                  \
+           redis-proxy/examples/control.toml; then https://localhost:8971/security with certs/soc.pem\n  \
+           an alert?       docs/runbooks: how to confirm, stop and undo\n"
+    );
 }
 
 /// Shows who comes by; the JA4 of the client that speaks TLS 1.2.
