@@ -25,6 +25,7 @@ use crate::{
     secret::Secret,
     store::redis,
     tiers::RawTiers,
+    traces,
 };
 
 /// Flags: each overrides the file and the environment.
@@ -73,6 +74,7 @@ struct Raw {
     redis: RawRedis,
     adaptive: RawAdaptive,
     tiers: RawTiers,
+    traces: traces::settings::RawTraces,
 }
 
 /// Where tokens are kept.
@@ -147,6 +149,7 @@ impl Default for Raw {
             redis: RawRedis::default(),
             adaptive: RawAdaptive::default(),
             tiers: RawTiers::default(),
+            traces: traces::settings::RawTraces::default(),
         }
     }
 }
@@ -240,6 +243,8 @@ pub struct Config {
     pub fingerprints: FingerprintConfig,
     /// The control API; `None`: there is none.
     pub control: Option<control::settings::Settings>,
+    /// Where spans go; `None`: there are none.
+    pub traces: Option<traces::Settings>,
     /// What may change while running.
     pub live: Live,
     /// Length of an adaptive interval.
@@ -357,6 +362,7 @@ impl Raw {
         let metrics_top = self.fingerprints.metrics_top;
         problems.within("fingerprints.metrics_top", metrics_top, 0, 100);
         let control = self.control.and_then(|raw| raw.check(&mut problems));
+        let traces = self.traces.check(&mut problems);
         let prefix = problems.keep("prefix", Prefix::new(&self.prefix));
         let tiers = self
             .tiers
@@ -401,6 +407,7 @@ impl Raw {
                         metrics_top,
                     },
                     control,
+                    traces,
                     live: Live {
                         tiers,
                         adaptive: self.adaptive.settings(),
@@ -585,6 +592,34 @@ mod tests {
         let config = config.unwrap();
         assert_eq!(config.listen.port(), 2);
         assert!(matches!(config.store, StoreConfig::Redis(_)));
+    }
+
+    #[test]
+    fn traces_go_to_a_plain_address() {
+        for good in [
+            "http://127.0.0.1:4318",
+            "http://[::1]:4318/v1/traces",
+            "http://collector",
+        ] {
+            let config = load(&format!("[traces]\nendpoint = '{good}'"));
+            assert!(config.unwrap().traces.is_some(), "{good}");
+        }
+        assert!(load("").unwrap().traces.is_none(), "off by default");
+        for bad in [
+            "https://collector",
+            "collector:4318",
+            "http://a:b@collector",
+            "http://c/?x=1",
+            "/v1",
+        ] {
+            let errors = load(&format!("[traces]\nendpoint = '{bad}'")).unwrap_err();
+            assert!(
+                errors
+                    .to_string()
+                    .starts_with("traces.endpoint: must be http://"),
+                "{bad}"
+            );
+        }
     }
 
     #[test]

@@ -30,3 +30,4 @@ pub mod secret;
 pub mod server;
 pub mod store;
 pub mod tiers;
+pub mod traces;

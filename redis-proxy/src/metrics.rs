@@ -45,6 +45,25 @@ enum Outcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Fate {
+    result: SpanFate,
+}
+
+/// What became of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum SpanFate {
+    /// The collector has taken it.
+    #[expect(non_camel_case_types, reason = "as it is shown")]
+    sent,
+    /// The collector has not, or nobody knows.
+    #[expect(non_camel_case_types, reason = "as it is shown")]
+    lost,
+    /// There was no room for it.
+    #[expect(non_camel_case_types, reason = "as it is shown")]
+    dropped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Dimension {
     dimension: String,
 }
@@ -92,6 +111,7 @@ pub struct Metrics {
     samples_malformed: Counter,
     countries: Family<Country, Counter>,
     clients: Family<ClientLabel, Gauge>,
+    spans: Family<Fate, Counter>,
     dims: Mutex<HashSet<String>>,
 }
 
@@ -126,6 +146,7 @@ impl Metrics {
             samples_malformed: Counter::default(),
             countries: Family::default(),
             clients: Family::default(),
+            spans: Family::default(),
             dims: Mutex::default(),
         };
         metrics.register();
@@ -214,6 +235,17 @@ impl Metrics {
             "Requests of the last hour that samples stand for, of the heaviest clients of each kind",
             self.clients.clone(),
         );
+        r.register(
+            "spans",
+            "Spans of traces, by what became of them",
+            self.spans.clone(),
+        );
+    }
+
+    /// Spans, and what became of them.
+    pub fn spans(&self, result: SpanFate, spans: usize) {
+        let spans = u64::try_from(spans).unwrap_or(u64::MAX);
+        self.spans.get_or_create(&Fate { result }).inc_by(spans);
     }
 
     /// A batch of samples, and how many the filter had dropped before.

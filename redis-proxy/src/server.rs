@@ -26,12 +26,16 @@ use crate::{
         embedded::{Embedded, steady_clock},
         redis::RedisStore,
     },
+    traces::Traces,
 };
 
 /// Forgotten keys of the embedded store leave memory this often.
 const SWEEP: Duration = Duration::from_secs(5);
 /// The configuration file is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// For the last spans to be sent.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -59,7 +63,14 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), AnyError> {
         tracing::info!("draining");
         let _ = stopping.send(true);
     };
-    let routes = router(state, &config);
+    let (traces, sending) = match config.traces.clone() {
+        None => (None, None),
+        Some(settings) => {
+            let (traces, sending) = Traces::start(settings, &state.metrics);
+            (Some(traces), Some(sending))
+        }
+    };
+    let routes = router(state, &config, traces);
     let plain = |stream| ready(Ok((stream, ())));
     let filters = listener::serve(
         listener,
@@ -74,6 +85,10 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), AnyError> {
         }
     };
     tokio::join!(stop, filters, people);
+    if let Some(sending) = sending {
+        // Connections that were cut off may still hold a route.
+        let _ = timeout(LAST_SPANS, sending.end()).await;
+    }
     Ok(())
 }
 

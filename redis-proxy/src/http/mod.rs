@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::IntoResponse as _,
     routing::{get, post},
 };
@@ -42,6 +42,7 @@ use crate::{
         Store,
         embedded::{Clock, steady_clock},
     },
+    traces::{self, Traces},
 };
 use wire::tiers::TierTable;
 
@@ -56,7 +57,7 @@ pub struct State {
     /// The adaptive factors; `None`: off.
     pub adaptive: Mutex<Option<Adaptive>>,
     /// What `/metrics` shows.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Requests to the store served at a time.
     pub permits: Semaphore,
     /// Who is denied, slowed down or revoked.
@@ -94,7 +95,7 @@ impl State {
             prefix: config.prefix.clone(),
             tiers: ArcSwap::from_pointee(config.live.tiers.clone()),
             adaptive: Mutex::new(None),
-            metrics,
+            metrics: Arc::new(metrics),
             permits: Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)),
             edge,
             quotas,
@@ -143,7 +144,7 @@ impl State {
 }
 
 /// The routes.
-pub fn router(state: Arc<State>, config: &Config) -> Router {
+pub fn router(state: Arc<State>, config: &Config, traces: Option<Traces>) -> Router {
     let patience = config.request_timeout;
     let in_time = move |request, next: Next| async move {
         match timeout(patience, next.run(request)).await {
@@ -154,7 +155,7 @@ pub fn router(state: Arc<State>, config: &Config) -> Router {
     let samples_limit = DefaultBodyLimit::max(config.max_body_bytes.max(samples::MAX_BODY));
     let failures_limit =
         DefaultBodyLimit::max(config.max_body_bytes.max(upstream_failures::MAX_BODY));
-    Router::new()
+    let routes = Router::new()
         .route(
             UPSTREAM_FAILURES_PATH,
             post(upstream_failures::report).layer(failures_limit),
@@ -174,5 +175,9 @@ pub fn router(state: Arc<State>, config: &Config) -> Router {
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
         .layer(from_fn(in_time))
         .with_state(state)
-        .merge(sleep::route(config.bounds.connections / 2))
+        .merge(sleep::route(config.bounds.connections / 2));
+    match traces {
+        None => routes,
+        Some(traces) => routes.layer(from_fn_with_state(traces, traces::follow)),
+    }
 }
