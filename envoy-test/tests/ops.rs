@@ -85,6 +85,8 @@ impl Shipped {
             place("orders.internal", 8080, upstream.address()),
             place("auth.internal", 8080, auth.address()),
             place("redis-proxy.internal", 8970, lists.address()),
+            // Takes whatever it is sent; `limits-test` has one that reads it.
+            place("otel-collector.internal", 4318, upstream.address()),
         ] {
             put(&from, &to);
         }
