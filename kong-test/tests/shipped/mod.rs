@@ -51,6 +51,7 @@ impl Shipped {
         let more = [
             ("10.0.0.7:8080", "auth_service"),
             ("10.0.0.9:8970", "list_service"),
+            ("10.0.0.6:4318", UPSTREAM),
         ];
         let mut shipped = Self::start_with(kong, "kong.yml", &more);
         // Its lists are here by then.
