@@ -194,6 +194,8 @@ pub const METRICS: &[Metric] = &[
     row("redis_proxy_country_requests_total", Counter, &["country"], RedisProxy, AtMost(1_296), "Requests that samples stand for, by the client's country"),
     row("redis_proxy_top_client_requests", Gauge, &["kind", "value"], RedisProxy, AtMostThese(400, "4 kinds × `fingerprints.metrics_top`, at a time; 0 unless it is set"),
         "Requests of the last hour that samples stand for, of the heaviest clients of each kind: `ja3`, `ja4`, `ip`, `ip_4xx`"),
+    row("redis_proxy_spans_total", Counter, &["result"], RedisProxy, Exactly(3),
+        "Spans of traces: `sent`, `lost` because the collector did not take them, `dropped` for want of room (O2)"),
     row("redis_proxy_edge_changes_total", Counter, &["list", "action"], RedisProxy, AtMost(12), "Changes of the lists made through this process"),
     row("redis_proxy_edge_refused_total", Counter, &["code"], RedisProxy, AtMost(65), "Attempts to change a list that were refused"),
     row("redis_proxy_edge_store_failures_total", Counter, &["code"], RedisProxy, AtMost(10), "Operations that the store of the lists did not do"),

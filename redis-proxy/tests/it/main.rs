@@ -27,4 +27,5 @@ mod quota_events;
 mod redis_server;
 mod scripts;
 mod service;
+mod traces;
 mod upstream_failures;
