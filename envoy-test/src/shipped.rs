@@ -78,6 +78,39 @@ impl Shipped {
         self.put("/etc/envoy", &here);
     }
 
+    /// The configuration as it is by now.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Has Envoy load it, but not serve.
+    ///
+    /// # Errors
+    /// What Envoy says if it refuses it.
+    ///
+    /// # Panics
+    /// When Envoy cannot be started.
+    pub fn validate(&self) -> Result<(), String> {
+        let path = self.folder.path().join("envoy.yaml");
+        fs::write(&path, &self.text).unwrap();
+        let output = Command::new(artifacts::envoy().unwrap())
+            .args([
+                "--mode",
+                "validate",
+                "--log-level",
+                "error",
+                "--config-path",
+            ])
+            .arg(&path)
+            .output()
+            .unwrap();
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     /// Starts it, and waits until it is ready.
     ///
     /// # Panics

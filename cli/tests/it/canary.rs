@@ -125,7 +125,7 @@ impl Stage {
         let runtime_path = runtime.display().to_string();
         for (from, to) in [
             ("/etc/envoy/runtime/canary.json", runtime_path.as_str()),
-            ("hold = \"10m\"", "hold = \"2s\""),
+            ("hold = \"10m\"", "hold = \"1500ms\""),
             ("check_every = \"15s\"", "check_every = \"250ms\""),
             ("http://127.0.0.1:9901", &format!("http://{admin}")),
             (

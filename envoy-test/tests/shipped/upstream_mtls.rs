@@ -1,6 +1,7 @@
 //! `ops/envoy/upstream-mtls.yaml`: who may answer, and who may not (U1, K036, K037).
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -186,6 +187,37 @@ async fn only_the_workload_that_the_route_names_may_answer() {
         .await;
     assert_eq!(upstream.requests(), reached);
 
+    // Many at once, over HTTP/1.1 and HTTP/2, with bodies that are still on their way.
+    upstream.is(&wrong[0].1, ours());
+    let before = stage.counted("certificate");
+    let config = trusting(stage.edge.roots());
+    let address = stage.envoy.listener("https");
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let config = Arc::clone(&config);
+        clients.push(tokio::spawn(async move {
+            let mut client = Client::tls(address, config).await.unwrap();
+            for _ in 0..4 {
+                let got = client.get("gateway.test", PATH).await.unwrap();
+                assert_eq!(got.code(), "UPSTREAM_MTLS_FAIL", "{got:?}");
+            }
+        }));
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    let body = stage.envoy.path("body");
+    std::fs::write(&body, vec![b'x'; 4 << 20]).unwrap();
+    let body = format!("@{}", body.display());
+    let codes = tokio::task::spawn_blocking(move || {
+        // Over HTTP/2 this curl takes the reset that follows an early answer for a failure.
+        let uploads = statuses(address, &["--http1.1", "--data-binary", &body]);
+        [statuses(address, &["--http2"]), uploads]
+    });
+    assert_eq!(codes.await.unwrap(), [["502"; 20], ["502"; 20]]);
+    assert_eq!(stage.counted("certificate"), before + 240);
+    assert_eq!(upstream.requests(), reached);
+
     // Revoked: refused as soon as the list says so.
     upstream.is(&right, ours());
     assert_eq!(stage.get().await.status, 200, "it was not its fault");
@@ -206,7 +238,7 @@ async fn only_the_workload_that_the_route_names_may_answer() {
 
     // What has nothing to do with TLS stays what it was.
     let denied = "wasmcustom.portcullis_requests.filter=upstream_identity.outcome=denied.code=UPSTREAM_MTLS_FAIL";
-    assert!(stage.envoy.stat(denied) >= 11);
+    assert!(stage.envoy.stat(denied) >= 251);
     let told = stage.envoy.until("events", || {
         let told = stage.events.0.lock().unwrap().clone();
         let count: u64 = told.iter().map(|failure| failure.count).sum();
@@ -272,4 +304,17 @@ async fn an_upstream_that_is_not_there_is_another_matter() {
         .map(|reason| stage.counted(reason.as_str()))
         .sum();
     assert_eq!(sum, 0);
+}
+
+/// The statuses of twenty requests at a time.
+fn statuses(address: SocketAddr, options: &[&str]) -> Vec<String> {
+    let output = Command::new("curl")
+        .args(["--silent", "--insecure", "--parallel", "--max-time", "30"])
+        .args(["--output", "/dev/null", "--write-out", "%{http_code}\n"])
+        .args(options)
+        .arg(format!("https://{address}{PATH}?[1-20]"))
+        .output()
+        .expect("curl runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.lines().map(str::to_owned).collect()
 }
