@@ -124,7 +124,13 @@ impl From<Checked> for Verdict {
 
 impl From<Fault> for Verdict {
     fn from(fault: Fault) -> Self {
-        Self::Fail(fault.to_string())
+        match fault {
+            // That is one failure, of `certificate`; nothing else could be asked.
+            Fault::Tls(_) => {
+                Self::Skipped("there is no TLS to ask it over: see certificate".to_owned())
+            }
+            fault => Self::Fail(fault.to_string()),
+        }
     }
 }
 
@@ -220,10 +226,10 @@ impl VerifyGateway {
 }
 
 impl Gateway {
-    /// Nothing can be said of a gateway that nobody can connect to.
+    /// Nothing can be said of a gateway that nobody can connect to, or that does not answer.
     fn is_there(&self) -> Result<(), Failure> {
         match self.get(&self.options.public_path) {
-            Err(fault @ Fault::Connect(_)) => {
+            Err(fault @ (Fault::Connect(_) | Fault::Timeout)) => {
                 Err(Failure::new(format!("{}: {fault}", self.client.target)))
             }
             _ => Ok(()),

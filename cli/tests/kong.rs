@@ -22,10 +22,11 @@ use testkit::{Request, workspace};
 
 /// Never to be found in an output.
 const SECRET: &str = "s3cr3t-4711-canary";
-const MODULES: [&str; 5] = [
+const MODULES: [&str; 6] = [
     "auth",
     "edge_headers",
     "fingerprint_deny",
+    "quota",
     "rate_limit",
     "tarpit",
 ];

@@ -118,12 +118,20 @@ pub fn exchange(
         match session.complete_io(&mut tcp) {
             Ok(_) => {}
             Err(e) if is_late(&e) => return Err(Fault::Timeout),
-            Err(e) => return Err(Fault::Tls(e.to_string())),
+            Err(e) => return Err(Fault::Tls(of_tls(&e))),
         }
     }
     let version = session.protocol_version().map(Tls);
     let stream = StreamOwned::new(session, tcp);
     converse_over(stream, bytes, is_head, version)
+}
+
+fn of_tls(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.contains("CaUsedAsEndEntity") {
+        true => "the certificate is that of an authority, CA:TRUE, and no server's".to_owned(),
+        false => text,
+    }
 }
 
 /// Connects to the first address that answers.

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -65,6 +66,7 @@ fn provoked(gateway: &Gateway) -> Result<Answer, Verdict> {
         Some(token) => Request::get(path).bearer(token),
         None => Request::get(path),
     };
+    let began = Instant::now();
     let sent = AtomicU32::new(0);
     let found: Mutex<Option<Answer>> = Mutex::new(None);
     let lock = || {
@@ -88,7 +90,13 @@ fn provoked(gateway: &Gateway) -> Result<Answer, Verdict> {
         }
     });
     let answer = lock().take();
-    answer.ok_or_else(|| Verdict::fail(format!("none of {} requests", options.load_requests)))
+    answer.ok_or_else(|| {
+        Verdict::fail(format!(
+            "none of {} requests to {path} in {:.1} s: name a path with a lower limit, --load-path, or send more, --load-requests",
+            options.load_requests,
+            began.elapsed().as_secs_f64()
+        ))
+    })
 }
 
 fn limit(gateway: &Gateway) -> Checked {

@@ -533,6 +533,7 @@ fn a_route_may_have_a_shorter_chain() {
         [
             "portcullis.auth",
             "portcullis.fingerprint_deny",
+            "portcullis.quota",
             "portcullis.rate_limit",
             "portcullis.tarpit"
         ]
