@@ -114,6 +114,8 @@ impl Shipped {
             .env("KONG_NGINX_USER", "root root")
             .env("KONG_NGINX_WORKER_PROCESSES", "1")
             .env("KONG_ANONYMOUS_REPORTS", "off")
+            // Its ports are fixed, and two tests start one.
+            .env("KONG_ADMIN_GUI_LISTEN", "off")
             .current_dir(&prefix)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())

@@ -16,7 +16,7 @@ use crate::control_client::{Control, Identity, soc};
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/browser");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/page/page.mjs");
 /// Tests in the script.
-const TESTS: usize = 13;
+const TESTS: usize = 14;
 
 async fn run(command: &mut Command) -> Output {
     let output = command.output().await;
