@@ -47,6 +47,15 @@ fn write(edge: &Edge, name: &str, config: &Value) -> String {
 fn envoy_drifts_from_its_file_and_back() {
     let shipped = read(&root().join("ops/config/envoy.yaml"));
     let edge = Edge::start_with(shipped, World::new(), |config, _| {
+        // Three filters say as much as six, and start sooner.
+        let few = [
+            "portcullis.edge_headers",
+            "portcullis.rate_limit",
+            "portcullis.quota",
+            "envoy.filters.http.router",
+        ];
+        let filters = manager(config)["http_filters"].as_array_mut().unwrap();
+        filters.retain(|it| few.contains(&it["name"].as_str().unwrap()));
         config["layered_runtime"] = json!({ "layers": [{ "name": "by_hand", "admin_layer": {} }] });
         let header = json!({ "header": { "key": "x-service-token", "value": SECRET } });
         manager(config)["route_config"]["request_headers_to_add"] = json!([header]);
@@ -115,7 +124,7 @@ fn envoy_drifts_from_its_file_and_back() {
         manager["route_config"]["request_headers_to_add"][0]["header"]["value"] =
             format!("{SECRET}-2").into();
         let filters = manager["http_filters"].as_array_mut().unwrap();
-        filters.swap(2, 3);
+        filters.swap(0, 2);
         for filter in filters {
             let value = "/typed_config/config/configuration/value";
             if let Some(Value::String(text)) = filter.pointer_mut(value) {
