@@ -15,10 +15,14 @@ impl Metrics {
     #[must_use]
     pub fn parse(text: &str, filters: &[&str]) -> Self {
         let mut metrics = Self::default();
-        let mut gauge = false;
+        let (mut gauge, mut histogram) = (false, false);
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
                 gauge = rest.ends_with(" gauge");
+                histogram = rest.ends_with(" histogram");
+            }
+            if histogram {
+                continue;
             }
             let own = filters.iter().find_map(|filter| {
                 line.strip_prefix("pw_")?
@@ -71,6 +75,7 @@ mod tests {
         let text = "# TYPE pw_auth_a.x=1 counter\npw_auth_a.x=1 3\n\
                     # TYPE pw_auth_g gauge\npw_auth_g 7\n\
                     # TYPE pw_rate_limit_a counter\npw_rate_limit_a{x=\"1\",y=\"-\"} 2\n\
+                    # TYPE pw_auth_h histogram\npw_auth_h{le=\"+Inf\"} 4\npw_auth_h_sum 9\n\
                     # TYPE kong_x counter\nkong_x 9\n";
         let metrics = Metrics::parse(text, &["auth", "rate_limit"]);
         let expected = [("a.x=1", 3), ("a.x=1.y=-", 2), ("g", 7)];

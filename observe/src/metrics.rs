@@ -25,6 +25,8 @@ pub enum Kind {
 pub enum Of {
     /// Every filter, in a gateway.
     EveryFilter,
+    /// Filters whose requests may wait for a service, in a gateway.
+    Waiting,
     /// This filter, in a gateway.
     Filter(&'static str),
     /// This filter, in Kong alone.
@@ -50,7 +52,7 @@ pub enum Bound {
 
 use Bound::{AtMost, AtMostThese, Exactly, PerProvider};
 use Kind::{Counter, Gauge, Histogram};
-use Of::{Drift, EveryFilter, Filter, FilterInKong, RedisProxy};
+use Of::{Drift, EveryFilter, Filter, FilterInKong, RedisProxy, Waiting};
 
 /// Short for a table that is read by people.
 const fn row(
@@ -86,6 +88,8 @@ const PER_TENANT: Bound = AtMostThese(4_096, "dimension × tenants in the tier t
 pub const METRICS: &[Metric] = &[
     row("portcullis_requests", Counter, &["filter", "outcome", "code"], EveryFilter, AtMostThese(150, "filters × their codes"),
         "Requests, by how they fared with each filter: `allowed`, `denied`, `shadowed` (would have been denied), `faulted` (undecided through a fault of its own)"),
+    row("portcullis_wait_milliseconds", Histogram, &["filter"], Waiting, AtMostThese(3, "`auth`, `rate_limit`, `quota`"),
+        "How long requests waited for a service, their own question or another's; those that did not wait are not in it. Kong's clock has milliseconds"),
     row("kong_ratelimit_throttled_total", Counter, &["dimension", "tenant", "tier"], LIMIT, PER_TENANT,
         "Requests refused by a limit (R6). A tenant that the tier table does not name is `other`"),
     row("kong_tarpit_active_connections", Gauge, &[], TARPIT, Exactly(1),
@@ -227,7 +231,7 @@ impl Metric {
     #[must_use]
     pub fn in_kong(&self) -> Option<String> {
         let filter = match self.of {
-            EveryFilter => "<filter>",
+            EveryFilter | Waiting => "<filter>",
             Filter(filter) | FilterInKong(filter) => filter,
             RedisProxy | Drift => return None,
         };

@@ -42,8 +42,8 @@ pub const JOBS: [Job; 4] = [
     },
 ];
 
-/// Filters whose prefix is taken off.
-const FILTERS: [&str; 8] = [
+/// Filters whose prefix is taken off: all.
+pub const FILTERS: [&str; 8] = [
     "auth",
     "edge_headers",
     "fingerprint_deny",
@@ -69,7 +69,12 @@ pub fn relabelling() -> String {
          \x20   - source_labels: [__name__]\n\
          \x20     regex: pw_(?:{filters})_((?:portcullis|kong)_.+)\n\
          \x20     target_label: __name__\n\
-         \x20     replacement: $1\n"
+         \x20     replacement: $1\n\
+         \x20   # Kong 3.9 leaves _bucket off the names of a filter's histograms.\n\
+         \x20   - source_labels: [__name__, le]\n\
+         \x20     regex: (portcullis_[a-z_]+_milliseconds);.+\n\
+         \x20     target_label: __name__\n\
+         \x20     replacement: ${{1}}_bucket\n"
     )
 }
 

@@ -108,6 +108,13 @@ fn count<F: Filter>(config: &str, counts: &mut BTreeMap<&'static str, usize>) {
         let labels = labels.iter().map(|(label, _)| *label).collect();
         add(metric.name(), kind, labels);
     }
+    for _ in &series.waits {
+        add(
+            "portcullis_wait_milliseconds",
+            Kind::Histogram,
+            vec!["filter"],
+        );
+    }
     for _ in &series.outcomes {
         let labels = vec!["filter", "outcome", "code"];
         add("portcullis_requests", Kind::Counter, labels);
@@ -162,6 +169,8 @@ fn every_filter_is_looked_at() {
         .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
         .collect();
     assert_eq!(filters, chain);
+    let prefixes = scrape::FILTERS.map(|name| name.replace('_', "-"));
+    assert_eq!(filters, prefixes.into());
 }
 
 /// Where a metric of redis-proxy is registered, its name and its meaning stand together.

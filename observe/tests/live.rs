@@ -96,7 +96,7 @@ fn series(prometheus: &Prometheus) -> Vec<String> {
         let here = match row.of {
             // Not in the shipped chain.
             Of::Filter("upstream_identity") => false,
-            Of::EveryFilter | Of::Filter(_) => !ABSENT.contains(&row.name),
+            Of::EveryFilter | Of::Waiting | Of::Filter(_) => !ABSENT.contains(&row.name),
             Of::RedisProxy => !ABSENT.contains(&row.name),
             Of::FilterInKong(_) | Of::Drift => false,
         };

@@ -114,6 +114,7 @@ impl Policy for Auth {
     type Config = Config;
     type Keeper = AuthKeeper;
     type Metric = AuthMetric;
+    const WAITS: bool = true;
     const CODES: &'static [&'static str] = refusal::CODES;
 
     fn new() -> Self {

@@ -68,6 +68,7 @@ impl Policy for Quota {
     type Config = Config;
     type Keeper = QuotaKeeper;
     type Metric = QuotaMetric;
+    const WAITS: bool = true;
     const CODES: &'static [&'static str] = reply::CODES;
 
     fn new() -> Self {

@@ -79,6 +79,7 @@ impl Policy for RateLimit {
     type Config = Config;
     type Keeper = LimitKeeper;
     type Metric = LimitMetric;
+    const WAITS: bool = true;
     const CODES: &'static [&'static str] = reply::CODES;
 
     fn new() -> Self {

@@ -12,13 +12,15 @@ use wire::lists::ListName;
 use crate::shipped::Shipped;
 
 /// Names that operators know (R6, T3), of each filter, and of Kong's own metrics by their common names.
-const QUERIES: [&str; 13] = [
+const QUERIES: [&str; 15] = [
     "kong_ratelimit_throttled_total{dimension=\"ip\",tenant!=\"\",tier!=\"\",module=\"rate_limit\"} > 0",
     "kong_tarpit_active_connections{module=\"tarpit\"} > 0",
     "portcullis_requests{filter=\"auth\",outcome=\"denied\",code=\"credentials_missing\",module=\"auth\"} > 0",
     "portcullis_requests{filter=\"fingerprint_deny\",outcome=\"denied\",code=\"EDGE_DENIED\"} > 0",
     "portcullis_fingerprint_deny_matches{match=\"user_agent\",mode=\"deny\"} > 0",
     "portcullis_rate_limit_proxy_up == 1",
+    "portcullis_wait_milliseconds_count{filter=\"rate_limit\",module=\"rate_limit\"} > 0",
+    "portcullis_wait_milliseconds_bucket{filter=\"rate_limit\",le!=\"+Inf\"} > 0",
     "edge:denied:per_minute > 0",
     "edge:requests:rate1m{gateway=\"kong\",class=\"4xx\"} > 0",
     "edge:route_requests:rate1m{gateway=\"kong\",route=\"rt-orders-v1-api\",class=\"4xx\"} > 0",
@@ -92,6 +94,8 @@ fn names(prometheus: &Prometheus) -> Result<Vec<String>, String> {
     for row in METRICS {
         let here = match row.of {
             Of::EveryFilter | Of::FilterInKong(_) => true,
+            // Its buckets are asked for above.
+            Of::Waiting => false,
             // Not in the shipped chain.
             Of::Filter(filter) => filter != "upstream_identity",
             Of::RedisProxy | Of::Drift => false,

@@ -37,6 +37,7 @@ pub enum Buffer {
 pub enum MetricType {
     Counter = 0,
     Gauge = 1,
+    Histogram = 2,
 }
 
 #[link(wasm_import_module = "env")]

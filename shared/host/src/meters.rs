@@ -1,9 +1,12 @@
 //! Metrics and log lines on their way to the gateway.
 
+use std::time::Duration;
+
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use policy::effects::Outcome;
 use policy::metric::exported_name;
+use policy::series::exported_wait;
 use policy::{Kind, Level, Metric, Sample, Series};
 
 use crate::abi::{self, MetricType};
@@ -19,6 +22,8 @@ pub struct Meters<M> {
     own: HashMap<M, u32, foldhash::fast::FixedState>,
     sums: HashMap<M, Part, foldhash::fast::FixedState>,
     outcomes: HashMap<(&'static str, Outcome), u32, foldhash::fast::FixedState>,
+    /// Histograms of how long requests waited.
+    waits: Vec<(&'static str, u32)>,
 }
 
 impl<M: Metric> Meters<M> {
@@ -27,6 +32,7 @@ impl<M: Metric> Meters<M> {
             own: HashMap::default(),
             sums: HashMap::default(),
             outcomes: HashMap::default(),
+            waits: Vec::new(),
         }
     }
 
@@ -34,6 +40,11 @@ impl<M: Metric> Meters<M> {
     pub fn define(&mut self, series: Series<M>) {
         for (filter, outcome) in series.outcomes {
             let _ = self.id_of_outcome(filter, outcome);
+        }
+        for filter in series.waits {
+            if let Ok(id) = abi::define_metric(MetricType::Histogram, &exported_wait(filter)) {
+                self.waits.push((filter, id));
+            }
         }
         for metric in series.metrics {
             match metric.kind() {
@@ -47,6 +58,15 @@ impl<M: Metric> Meters<M> {
     pub fn outcome(&mut self, filter: &'static str, outcome: Outcome) {
         if let Some(id) = self.id_of_outcome(filter, outcome) {
             let _ = abi::increment_metric(id, 1);
+        }
+    }
+
+    /// A request has waited for a service.
+    pub fn waited(&mut self, filter: &'static str, time: Duration) {
+        let own = self.waits.iter().find(|(name, _)| *name == filter);
+        if let Some((_, id)) = own {
+            let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            let _ = abi::record_metric(*id, millis);
         }
     }
 

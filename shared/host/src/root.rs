@@ -244,6 +244,9 @@ impl<F: Filter> Root<F> {
             for (filter, outcome) in effects.outcomes.drain(..) {
                 meters.outcome(filter, outcome);
             }
+            for (filter, time) in effects.waits.drain(..) {
+                meters.waited(filter, time);
+            }
             for sample in effects.samples.drain(..) {
                 meters.sample(sample, self.gateway.get());
             }

@@ -1,5 +1,7 @@
 //! What a policy causes beside its verdict.
 
+use std::time::Duration;
+
 use crate::metric::{Sample, exported_name};
 use crate::reply::Reply;
 
@@ -73,6 +75,8 @@ pub struct Effects<M> {
     pub samples: Vec<Sample<M>>,
     /// What the guard counts, for every policy alike, under the policy's name.
     pub outcomes: Vec<(&'static str, Outcome)>,
+    /// How long requests waited for a service, by the policy's name.
+    pub waits: Vec<(&'static str, Duration)>,
     pub logs: Vec<(Level, String)>,
     /// Requests that [`Await`](crate::Verdict::Await) are to be woken: the keeper has changed.
     pub wake: bool,
@@ -87,6 +91,7 @@ impl<M> Default for Effects<M> {
             headers: Vec::new(),
             samples: Vec::new(),
             outcomes: Vec::new(),
+            waits: Vec::new(),
             logs: Vec::new(),
             wake: false,
             replacement: None,
@@ -110,6 +115,7 @@ impl<M> Effects<M> {
         self.headers.clear();
         self.samples.clear();
         self.outcomes.clear();
+        self.waits.clear();
         self.logs.clear();
         self.wake = false;
         self.replacement = None;

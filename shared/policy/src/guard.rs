@@ -24,6 +24,8 @@ pub struct Guard<P> {
     policy: P,
     stream: u32,
     decided: bool,
+    /// Since when it has waited for a service.
+    waiting: Option<Time>,
 }
 
 /// What a driver lends to a filter for one event.
@@ -44,6 +46,7 @@ impl<P: Policy> Guard<P> {
             policy: P::new(),
             stream,
             decided: false,
+            waiting: None,
         }
     }
 
@@ -61,6 +64,9 @@ impl<P: Policy> Guard<P> {
             );
         }
         let (guard, request, now) = (lent.config.guard, lent.request, lent.now);
+        if let Some(since) = self.waiting.take() {
+            lent.effects.waits.push((P::NAME, now.since(since)));
+        }
         let mut cx = Cx {
             config: &lent.config.policy,
             keeper: lent.keeper,
@@ -81,10 +87,16 @@ impl<P: Policy> Guard<P> {
             }
             Ok(Verdict::Deny(reply)) => self.deny(reply, guard, request, now, effects),
             Ok(Verdict::Call(mut callout)) => {
+                self.wait(now);
                 callout.headers.extend(trace_of(request));
                 Verdict::Call(callout)
             }
-            Ok(verdict) => verdict,
+            Ok(verdict) => {
+                if matches!(verdict, Verdict::Await { .. }) {
+                    self.wait(now);
+                }
+                verdict
+            }
             Err(fault) => self.fault(&fault, guard, request, now, effects),
         }
     }
@@ -191,6 +203,12 @@ impl<P: Policy> Guard<P> {
         ))
     }
 
+    fn wait(&mut self, now: Time) {
+        if P::WAITS {
+            self.waiting = Some(now);
+        }
+    }
+
     fn finish(&mut self, outcome: Outcome, effects: &mut Effects<P::Metric>) {
         if !self.decided {
             self.decided = true;
@@ -237,6 +255,7 @@ mod tests {
 
     impl Policy for Fickle {
         const NAME: &'static str = "fickle";
+        const WAITS: bool = true;
         const PHASES: Phases = Phases::NONE;
         type Config = ();
         type Keeper = ();
@@ -386,6 +405,34 @@ mod tests {
             // What was to become of the response does not befall the reply.
             assert_eq!(effects.headers.is_empty(), !shadow);
         }
+    }
+
+    #[test]
+    fn how_long_a_request_waited_is_told_once_for_each_wait() {
+        let config = Loaded::<()>::parse(b"{}").unwrap();
+        let request: Head = [(":path", "/call")].into_iter().collect();
+        let mut guard = Guard::<Fickle>::new(1);
+        let mut waits = Vec::new();
+        for (event, millis) in [
+            (Event::Headers, 0),
+            (Event::Answer(Err(crate::CalloutError::Refused)), 7),
+            (Event::Woke, 10),
+        ] {
+            let mut effects = Effects::default();
+            let lent = Lent {
+                config: &config,
+                keeper: &mut (),
+                request: &request,
+                now: Time::EPOCH.plus(std::time::Duration::from_millis(millis)),
+                host: &Nowhere,
+                effects: &mut effects,
+            };
+            let verdict = guard.on_request(event, lent);
+            assert!(matches!(verdict, Verdict::Call(_)), "{verdict:?}");
+            waits.extend(effects.waits.iter().map(|(_, time)| time.as_millis()));
+        }
+        assert_eq!(waits, [7, 3]);
+        assert!(run("/", "{}", false).1.waits.is_empty());
     }
 
     #[test]

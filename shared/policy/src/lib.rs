@@ -74,6 +74,9 @@ pub trait Policy: Sized + 'static {
     type Metric: Metric;
     /// The codes of its replies.
     const CODES: &'static [&'static str] = &[];
+    /// Whether requests may wait for a service, their own call or another's: how long is then counted as
+    /// `portcullis_wait_milliseconds`.
+    const WAITS: bool = false;
 
     /// The state of a request that has not been looked at yet.
     fn new() -> Self;

@@ -8,13 +8,22 @@
 use crate::Policy;
 use crate::config::Loaded;
 use crate::effects::Outcome;
+use crate::metric::exported_name;
 
 /// The series of a filter.
 #[derive(Debug)]
 pub struct Series<M> {
     /// By the name of the policy.
     pub outcomes: Vec<(&'static str, Outcome)>,
+    /// Policies whose requests may wait: each has a histogram, [`exported_wait`].
+    pub waits: Vec<&'static str>,
     pub metrics: Vec<M>,
+}
+
+/// The name and label of the histogram of how long requests of a policy waited for a service, milliseconds.
+#[must_use]
+pub fn exported_wait(filter: &'static str) -> String {
+    exported_name("portcullis_wait_milliseconds", &[("filter", filter.into())])
 }
 
 /// The guard's own refusal.
@@ -25,6 +34,7 @@ impl<M> Series<M> {
     pub const fn new() -> Self {
         Self {
             outcomes: Vec::new(),
+            waits: Vec::new(),
             metrics: Vec::new(),
         }
     }
@@ -36,6 +46,9 @@ impl<M> Series<M> {
         } else {
             Outcome::Denied
         };
+        if P::WAITS {
+            self.waits.push(P::NAME);
+        }
         let codes = P::CODES.iter().chain([&TOO_MANY_HEADERS]);
         self.outcomes
             .extend([(P::NAME, Outcome::Allowed), (P::NAME, Outcome::Faulted)]);

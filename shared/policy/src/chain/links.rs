@@ -590,6 +590,7 @@ fn edit<N>(came: &Head, edited: &mut Option<Head>, effects: &Effects<N>) {
 fn hand_on<N, M>(from: &mut Effects<N>, to: &mut Effects<M>, wrap: impl Fn(N) -> M) {
     to.headers.append(&mut from.headers);
     to.outcomes.append(&mut from.outcomes);
+    to.waits.append(&mut from.waits);
     to.logs.append(&mut from.logs);
     to.samples.extend(
         from.samples

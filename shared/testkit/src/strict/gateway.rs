@@ -594,6 +594,8 @@ impl Gateway for StrictKong {
         let meters = &self.instance()?.kong().meters;
         Ok(meters
             .iter()
+            // Of a histogram gateways show other things than a value.
+            .filter(|meter| meter.kind != 2)
             .map(|meter| (meter.name.clone(), meter.value))
             .collect())
     }

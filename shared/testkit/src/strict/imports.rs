@@ -171,15 +171,14 @@ pub fn define(linker: &mut Linker<Kong>) -> Result<(), Error> {
                     kong.break_rule(Rule::Metric, format_args!("the name {name} is too long"))
                 );
             }
-            let gauge = kind == 1;
             let known = kong
                 .meters
                 .iter()
-                .position(|meter| meter.name == name && meter.gauge == gauge);
+                .position(|meter| meter.name == name && meter.kind == kind);
             let id = known.unwrap_or_else(|| {
                 kong.meters.push(Meter {
                     name,
-                    gauge,
+                    kind,
                     value: 0,
                 });
                 kong.meters.len() - 1
@@ -200,7 +199,7 @@ pub fn define(linker: &mut Linker<Kong>) -> Result<(), Error> {
                 .ok()
                 .and_then(|id| kong.meters.get_mut(id));
             match meter {
-                Some(meter) if !meter.gauge && by > 0 => {
+                Some(meter) if meter.kind == 0 && by > 0 => {
                     meter.value += by.unsigned_abs();
                     Ok(OK)
                 }
@@ -220,7 +219,7 @@ pub fn define(linker: &mut Linker<Kong>) -> Result<(), Error> {
                 .ok()
                 .and_then(|id| kong.meters.get_mut(id));
             match meter {
-                Some(meter) if meter.gauge => {
+                Some(meter) if meter.kind != 0 => {
                     meter.value = value.cast_unsigned();
                     Ok(OK)
                 }

@@ -128,7 +128,8 @@ pub struct Answer {
 /// A metric by its number.
 pub struct Meter {
     pub name: String,
-    pub gauge: bool,
+    /// The ABI's: 0 is a counter, 1 a gauge, 2 a histogram.
+    pub kind: i32,
     pub value: u64,
 }
 
