@@ -50,7 +50,6 @@ impl Drop for Crowd {
 #[must_use]
 pub fn run(site: &Site, time: Duration) -> Crowd {
     let clients = clients(&site.world, wall_clock());
-    let began = Instant::now();
     let stop = Arc::new(AtomicBool::new(false));
     let threads: Vec<JoinHandle<()>> = clients
         .into_iter()
@@ -69,24 +68,12 @@ pub fn run(site: &Site, time: Duration) -> Crowd {
         })
         .collect();
     quota(site, "large-bank", 10_500);
-    let at = |part: f64| {
-        let moment = began + time.mul_f64(part);
-        std::thread::sleep(moment.saturating_duration_since(Instant::now()));
-    };
-    at(0.33);
-    let top = site
-        .control
-        .get("/internal/edge/fingerprints?top=20&since=1h&kind=ja4");
-    let ja4 = top["kinds"][0]["top"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|it| it["value"].as_str())
-        .find(|ja4| ja4.starts_with("t12"))
-        .expect("the scraper's fingerprint was sampled");
+    let pass = |part: f64| std::thread::sleep(time.mul_f64(part));
+    pass(0.33);
+    let ja4 = fingerprint(site);
     let denied = site
         .control
-        .push(List::Deny, "ja4", ja4, HOUR, "scrapes the catalogue");
+        .push(List::Deny, "ja4", &ja4, HOUR, "scrapes the catalogue");
     let _ = site.control.push(
         List::Tarpit,
         "ip",
@@ -95,20 +82,42 @@ pub fn run(site: &Site, time: Duration) -> Crowd {
         "probes for passwords",
     );
     quota(site, "small-bank", 4_200);
-    at(0.45);
+    pass(0.12);
     site.service.freeze();
-    at(0.53);
+    pass(0.08);
     site.service.thaw();
     quota(site, "small-bank", 4_300);
     quota(site, "nobody's", -1);
-    at(0.66);
+    pass(0.13);
     site.world.auth.fail(Endpoint::Resolve, Fault::Status(500));
-    at(0.75);
+    pass(0.09);
     site.world.auth.heal();
     site.control.delete(List::Deny, &denied);
     quota(site, "small-bank", 4_400);
-    at(1.0);
+    pass(0.25);
     Crowd { stop, threads }
+}
+
+/// The JA4 of the client that speaks TLS 1.2, once it was sampled.
+fn fingerprint(site: &Site) -> String {
+    let began = Instant::now();
+    loop {
+        let top = site
+            .control
+            .get("/internal/edge/fingerprints?top=20&since=1h&kind=ja4");
+        let found = top["kinds"][0]["top"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|it| it["value"].as_str())
+            .find(|ja4| ja4.starts_with("t12"));
+        if let Some(ja4) = found {
+            return ja4.to_owned();
+        }
+        let patient = began.elapsed() < Duration::from_secs(30);
+        assert!(patient, "the scraper's fingerprint was sampled: {top}");
+        std::thread::sleep(Duration::from_millis(250));
+    }
 }
 
 /// Tells how much of 10,000 a tenant has used this month, as the billing service does; nobody has used less than nothing.
