@@ -66,6 +66,29 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// What a stream has under a subject, oldest first; nothing if there is no such stream.
+    ///
+    /// # Panics
+    /// When NATS does not answer, or one is no JSON.
+    #[must_use]
+    pub fn messages(&self, stream: &str, subject: &str) -> Vec<serde_json::Value> {
+        self.runtime.block_on(async {
+            let client = async_nats::connect(self.url()).await.unwrap();
+            let context = jetstream::new(client);
+            let Ok(stream) = context.get_stream(stream).await else {
+                return Vec::new();
+            };
+            let mut found = Vec::new();
+            for sequence in 1..=stream.cached_info().state.last_sequence {
+                let message = stream.get_raw_message(sequence).await.unwrap();
+                if message.subject.as_str() == subject {
+                    found.push(serde_json::from_slice(&message.payload).unwrap());
+                }
+            }
+            found
+        })
+    }
+
     /// Publishes, and waits until JetStream has it: there must be a stream that takes the subject.
     ///
     /// # Panics
