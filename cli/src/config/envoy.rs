@@ -241,10 +241,19 @@ fn route_config(model: &Model<'_>, whole: Option<&Chain<'_>>) -> Value {
         let without = route.methods.is_empty();
         (std::cmp::Reverse(path.len()), *path, without, &route.name)
     });
-    let routes: Vec<Value> = all
+    // nginx takes none either: whoever it would reach repeats the request, credentials and all.
+    let no_trace = json!({
+        "name": "no-trace",
+        "match": {
+            "prefix": "/",
+            "headers": [{ "name": ":method", "string_match": { "exact": "TRACE" } }],
+        },
+        "direct_response": { "status": 405 },
+    });
+    let of_routes = all
         .into_iter()
-        .filter_map(|(path, route)| of_route(path, route, model, whole))
-        .collect();
+        .filter_map(|(path, route)| of_route(path, route, model, whole));
+    let routes: Vec<Value> = std::iter::once(no_trace).chain(of_routes).collect();
     json!({
         "name": "routes",
         "virtual_hosts": [{ "name": "api", "domains": ["*"], "routes": routes }],

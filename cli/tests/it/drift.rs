@@ -119,7 +119,7 @@ fn envoy_drifts_from_its_file_and_back() {
         manager["stream_idle_timeout"] = "61s".into();
         manager["normalize_path"] = false.into();
         manager.as_object_mut().unwrap().remove("merge_slashes");
-        manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["cluster"] =
+        manager["route_config"]["virtual_hosts"][0]["routes"][1]["route"]["cluster"] =
             "reports".into();
         manager["route_config"]["request_headers_to_add"][0]["header"]["value"] =
             format!("{SECRET}-2").into();
