@@ -195,17 +195,21 @@ pub fn alerts() -> Vec<Alert> {
         },
         Alert {
             name: "EdgeFilterFaults",
-            expr: "sum by (filter) (increase(portcullis_requests{outcome=\"faulted\"}[5m])) > 0",
+            expr: "sum by (filter) (increase(portcullis_requests{outcome=\"faulted\"}[5m])) > 0\n\
+                   or sum by (filter) (increase(envoy_wasm_vm_reload[5m])) > 0",
             hold: "0m",
             severity: Page,
             team: "edge",
-            summary: "{{ $labels.filter }} could not decide on {{ $value | printf \"%.0f\" }} requests through a fault of its own",
+            summary: "{{ $labels.filter }} could not decide through a fault of its own, or trapped and was replaced, {{ $value | printf \"%.0f\" }} times",
             fires: Course {
-                series: &[(
-                    "portcullis_requests{filter=\"auth\",outcome=\"faulted\",code=\"fault\"}",
-                    "0x70 1x30",
-                )],
-                with: &[&[("filter", "auth")]],
+                series: &[
+                    (
+                        "portcullis_requests{filter=\"auth\",outcome=\"faulted\",code=\"fault\"}",
+                        "0x70 1x30",
+                    ),
+                    ("envoy_wasm_vm_reload{filter=\"tarpit\"}", "0x70 1x30"),
+                ],
+                with: &[&[("filter", "auth")], &[("filter", "tarpit")]],
             },
             rests: rests(&[(
                 "portcullis_requests{filter=\"auth\",outcome=\"faulted\",code=\"fault\"}",

@@ -54,6 +54,11 @@ pub const FILTERS: [&str; 8] = [
     "upstream_identity",
 ];
 
+/// Envoy has the filter in the name of what counts virtual machines that trapped and were replaced.
+const RELOADS: &str = "  metric_relabel_configs:\n  \
+    - source_labels: [__name__]\n    regex: envoy_wasm_(.+)_vm_reload\n    target_label: filter\n    replacement: $1\n  \
+    - source_labels: [__name__]\n    regex: envoy_wasm_.+_vm_reload\n    target_label: __name__\n    replacement: envoy_wasm_vm_reload\n";
+
 /// Turns Kong's names into the filters' own.
 #[must_use]
 pub fn relabelling() -> String {
@@ -100,6 +105,9 @@ pub fn file() -> String {
             job.target
         )
         .unwrap();
+        if job.name == "envoy" {
+            out.push_str(RELOADS);
+        }
         if job.name == "kong" {
             out.push_str(&relabelling().replace("\n  ", "\n").replacen("  ", "", 1));
         }

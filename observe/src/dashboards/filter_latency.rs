@@ -24,15 +24,15 @@ pub(super) fn dashboard() -> Dashboard {
             Panel::lines("Requests, p99, and their upstreams'", Unit::Milliseconds)
                 .ask("requests", "max(edge:request_milliseconds:quantile{quantile=\"0.99\"})")
                 .ask("routes' upstreams", "max(edge:route_milliseconds:quantile{quantile=\"0.99\"})"),
-            Panel::lines("Requests that waited for a service: how long, p99", Unit::Milliseconds)
+            Panel::lines("Waits for a service, p99", Unit::Milliseconds)
                 .ask("{{filter}}", quantile("0.99", "portcullis_wait_milliseconds", "filter, "))
                 .about("Of those that waited; most do not. auth: for a key set or an API key; rate_limit and quota: for redis-proxy."),
-            Panel::lines("Requests that waited for a service", Unit::PerSecond)
+            Panel::lines("Waits for a service", Unit::PerSecond)
                 .ask("{{filter}}", rate("filter", "portcullis_wait_milliseconds_count")),
-            Panel::lines("redis-proxy: time for a batch of keys", Unit::Seconds)
-                .ask("p50", quantile("0.5", "redis_proxy_acquire_seconds", ""))
-                .ask("p99", quantile("0.99", "redis_proxy_acquire_seconds", "")),
-            Panel::lines("Signatures checked, requests that needed none", Unit::PerSecond)
+            Panel::lines("redis-proxy: time for a batch", Unit::Milliseconds)
+                .ask("p50", format!("1000 * {}", quantile("0.5", "redis_proxy_acquire_seconds", "")))
+                .ask("p99", format!("1000 * {}", quantile("0.99", "redis_proxy_acquire_seconds", ""))),
+            Panel::lines("Signatures checked, and not needed", Unit::PerSecond)
                 .ask("checked", rate("", "portcullis_auth_signature_checks"))
                 .ask("known token", rate("", "portcullis_auth_token_cache{result=\"hit\"}")),
             Panel::lines("Requests that asked for an API key", Unit::Share)

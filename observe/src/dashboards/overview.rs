@@ -29,6 +29,7 @@ pub(super) fn dashboard() -> Dashboard {
             ),
             Panel::lines("Faults", Unit::PerSecond)
                 .ask("{{filter}}", rate("filter", "portcullis_requests{outcome=\"faulted\"}"))
+                .ask("{{filter}} trapped", rate("filter", "envoy_wasm_vm_reload"))
                 .quiet("Any is a fault of a filter itself: see its gateway's log."),
             Panel::number("Targets that answer", Unit::Count)
                 .ask("{{job}}", "sum by (job) (up)"),

@@ -46,11 +46,8 @@ pub(super) fn dashboard() -> Dashboard {
                 "{{dimension}} {{outcome}}",
                 rate("dimension, outcome", "redis_proxy_acquire_keys_total"),
             ),
-            Panel::lines(
-                "Quotas: what is known of a request's tenant",
-                Unit::PerSecond,
-            )
-            .ask("{{result}}", rate("result", "portcullis_quota_requests")),
+            Panel::lines("Quotas: what is known", Unit::PerSecond)
+                .ask("{{result}}", rate("result", "portcullis_quota_requests")),
             Panel::lines("Tenants over their quota", Unit::PerSecond)
                 .ask("{{mode}}", rate("mode", "portcullis_quota_exceeded"))
                 .about("alert: passed with a header; enforce: refused."),
