@@ -54,6 +54,8 @@ MONITOR = {
                         "properties": {
                             "sourceLabels": {"type": "array", "items": {"type": "string"}},
                             "regex": {"type": "string"},
+                            "targetLabel": {"type": "string"},
+                            "replacement": {"type": "string"},
                             "action": {"enum": ["keep", "drop", "replace"]},
                         },
                     }},
