@@ -244,8 +244,10 @@ impl<F: Filter> Root<F> {
             for (filter, outcome) in effects.outcomes.drain(..) {
                 meters.outcome(filter, outcome);
             }
-            for (filter, time) in effects.waits.drain(..) {
-                meters.waited(filter, time);
+            if F::WAITS {
+                for (filter, time) in effects.waits.drain(..) {
+                    meters.waited(filter, time);
+                }
             }
             for sample in effects.samples.drain(..) {
                 meters.sample(sample, self.gateway.get());

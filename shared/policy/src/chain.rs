@@ -67,6 +67,7 @@ pub struct ChainRequest<L: Links> {
 impl<C: Chained> Filter for Chain<C> {
     const NAME: &'static str = C::NAME;
     const PHASES: Phases = C::Links::PHASES;
+    const WAITS: bool = C::Links::WAITS;
     type Config = <C::Links as Links>::Configs;
     type Keeper = ChainKeeper<C::Links>;
     type Metric = <C::Links as Links>::Metric;

@@ -22,6 +22,8 @@ pub trait Filter: Sized + 'static {
     const NAME: &'static str;
     /// Which callbacks of the gateway it needs.
     const PHASES: Phases;
+    /// Whether [`Policy::WAITS`] of any policy in it: else it asks less of its gateway.
+    const WAITS: bool;
     /// The whole configuration, checked.
     type Config: 'static;
     /// Memory per configuration and worker.
@@ -81,6 +83,7 @@ pub trait Filter: Sized + 'static {
 impl<P: Policy> Filter for P {
     const NAME: &'static str = P::NAME;
     const PHASES: Phases = P::PHASES;
+    const WAITS: bool = P::WAITS;
     type Config = Loaded<P::Config>;
     type Keeper = P::Keeper;
     type Metric = P::Metric;

@@ -24,6 +24,7 @@ use crate::verdict::Verdict;
 /// The policies of a chain. Made by [`links!`](crate::links).
 pub trait Links: 'static {
     const PHASES: Phases;
+    const WAITS: bool;
     type Configs: 'static;
     type Keepers: 'static;
     type Metric: Metric;
@@ -197,6 +198,7 @@ impl<A: Metric, B: Metric> Metric for Either<A, B> {
 
 impl Links for () {
     const PHASES: Phases = Phases::NONE;
+    const WAITS: bool = false;
     type Configs = ();
     type Keepers = ();
     type Metric = NoMetric;
@@ -283,6 +285,7 @@ impl Links for () {
 
 impl<P: Policy, R: Links> Links for (P, R) {
     const PHASES: Phases = P::PHASES.with(R::PHASES);
+    const WAITS: bool = P::WAITS || R::WAITS;
     type Configs = (Option<Loaded<P::Config>>, R::Configs);
     type Keepers = (Option<Own<P>>, R::Keepers);
     type Metric = Either<P::Metric, R::Metric>;
