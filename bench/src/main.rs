@@ -1,6 +1,6 @@
 //! What filters cost, beside Envoy's own and beside none, on this machine: `make bench`.
 //!
-//! usage: bench [--quick] [--only <part of a name>]… [--no-document]
+//! usage: bench [--quick] [--crossings] [--only <part of a name>]… [--no-document]
 
 // A benchmark: what is unexpected ends it with a message.
 #![allow(
@@ -10,6 +10,7 @@
 )]
 
 mod client;
+mod crossing;
 mod process;
 mod report;
 mod sample;
@@ -38,6 +39,8 @@ struct Plan {
     /// Seconds that each gateway is loaded before anything counts: V8 compiles what runs often a second time.
     warm_up: Duration,
     only: Vec<String>,
+    /// Calls of the gateway one by one, not filters.
+    crossings: bool,
     write: bool,
 }
 
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         fresh: 250,
         warm_up: Duration::from_secs(5),
         only: Vec::new(),
+        crossings: false,
         write: true,
     };
     let mut arguments = std::env::args().skip(1);
@@ -60,10 +64,16 @@ fn main() -> ExitCode {
                 plan.warm_up = Duration::from_secs(2);
                 plan.write = false;
             }
+            "--crossings" => {
+                plan.crossings = true;
+                plan.write = false;
+            }
             "--no-document" => plan.write = false,
             "--only" => plan.only.extend(arguments.next()),
             _ => {
-                eprintln!("usage: bench [--quick] [--only <part of a name>]… [--no-document]");
+                eprintln!(
+                    "usage: bench [--quick] [--crossings] [--only <part of a name>]… [--no-document]"
+                );
                 return ExitCode::from(2);
             }
         }
@@ -87,7 +97,14 @@ impl Plan {
 fn run(plan: &Plan) -> Result<(), String> {
     let before = process::load();
     eprintln!("starting a gateway for each variant");
-    let mut site = Site::start(|variant| plan.wants(variant))?;
+    let mut site = Site::start(|jwks, folder| {
+        if plan.crossings {
+            return crossing::all(folder);
+        }
+        let mut variants = variant::all(jwks, folder)?;
+        variants.retain(|variant| plan.wants(variant));
+        Ok(variants)
+    })?;
     let mut lines: Vec<Line> = (site.running.iter())
         .map(|running| Line {
             name: running.variant.name,
@@ -134,6 +151,10 @@ fn run(plan: &Plan) -> Result<(), String> {
         load: (before, process::load()),
         rounds: plan.rounds,
     };
+    if plan.crossings {
+        println!("{}", crossing::table(&measured));
+        return Ok(());
+    }
     println!("{}\n{}", measured.table(), measured.targets());
     if plan.write {
         write(&measured)?;

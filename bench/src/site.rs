@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use envoy_test::bootstrap::{self, Fingerprints, Listener, OnTrap};
@@ -15,7 +16,7 @@ use wire::lists::ListName;
 
 use crate::client::{Load, Requests};
 use crate::process;
-use crate::variant::{self, AUDIENCE, ENTRIES, ISSUER, JWKS_PATH, Tokens, Variant};
+use crate::variant::{AUDIENCE, ENTRIES, ISSUER, JWKS_PATH, Tokens, Variant};
 
 const LISTENER: &str = "bench";
 /// Lists and keys are there by then.
@@ -39,11 +40,13 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts those variants that are wanted.
+    /// Starts the variants that `choose` makes of the keys and a folder for modules.
     ///
     /// # Errors
     /// When something did not start.
-    pub fn start(wanted: impl Fn(&Variant) -> bool) -> Result<Self, String> {
+    pub fn start(
+        choose: impl FnOnce(&str, &Path) -> Result<Vec<Variant>, String>,
+    ) -> Result<Self, String> {
         let key = Key::rsa("bench", 0);
         let world = World::new();
         world.auth.publish(JWKS_PATH, [&key]);
@@ -56,14 +59,7 @@ impl Site {
         services.open(&world)?;
         let mut clusters = services.addresses().clone();
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let empty = folder.path().join("empty.wasm");
-        let module = wat::parse_str(include_str!("empty.wat")).map_err(|e| e.to_string())?;
-        std::fs::write(&empty, module).map_err(|e| e.to_string())?;
-        let jwks = jwks([&key]).to_string();
-        let variants: Vec<Variant> = variant::all(&jwks, &empty)?
-            .into_iter()
-            .filter(|variant| wanted(variant))
-            .collect();
+        let variants = choose(&jwks([&key]).to_string(), folder.path())?;
         // The upstream is an Envoy too: nothing faster is at hand, and its time is not counted.
         let upstream = if variants.iter().any(|variant| variant.upstream) {
             let (envoy, address) = start(&clusters, &[], false)?;
