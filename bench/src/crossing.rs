@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::report::Measured;
 use crate::sample::Spread;
-use crate::variant::{self, Tokens, Variant};
+use crate::variant::{self, Host, Tokens, Variant};
 
 /// Calls of one request.
 const TIMES: u32 = 20;
@@ -141,13 +141,15 @@ pub fn all(folder: &Path) -> Result<Vec<Variant>, String> {
             Ok(Variant {
                 name: crossing.name,
                 what: "",
-                filters: vec![variant::wasm(
-                    &format!("crossing_{index}"),
-                    &path,
-                    &serde_json::json!({}),
-                )],
+                host: Host::Envoy {
+                    filters: vec![variant::wasm(
+                        &format!("crossing_{index}"),
+                        &path,
+                        &serde_json::json!({}),
+                    )],
+                    upstream: false,
+                },
                 tokens: Tokens::Seen,
-                upstream: false,
             })
         })
         .collect()

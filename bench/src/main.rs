@@ -11,6 +11,7 @@
 
 mod client;
 mod crossing;
+mod gateway;
 mod process;
 mod report;
 mod sample;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use report::{Line, MARK, Measured};
 use site::Site;
 use testkit::workspace;
-use variant::{BARE, ONE, SEPARATE, Tokens, Variant};
+use variant::{ALL_ONE, ALL_SEPARATE, BARE, EMPTY, ONE, Tokens, Variant};
 
 const CONNECTIONS: usize = 8;
 /// New tokens before anything counts.
@@ -133,7 +134,7 @@ fn run(plan: &Plan) -> Result<(), String> {
     for _ in 0..plan.rounds {
         let requests = site.requests(0)?;
         for (running, line) in site.running.iter().zip(&mut lines) {
-            let compared = [BARE, SEPARATE, ONE].contains(&line.name);
+            let compared = [BARE, ALL_SEPARATE, ALL_ONE].contains(&line.name);
             if compared && running.variant.tokens == Tokens::Seen {
                 line.calm.push(running.round(&requests, 1, plan.lasts)?);
             }
@@ -144,12 +145,20 @@ fn run(plan: &Plan) -> Result<(), String> {
         let resident = running.resident()? as f64;
         line.resident = resident;
     }
+    let mut per_worker = Vec::new();
+    if !plan.crossings {
+        for name in [EMPTY, ONE] {
+            let needs = site.memory_per_worker(name, CONNECTIONS, plan.warm_up)?;
+            per_worker.extend(needs.map(|needs| (name, needs)));
+        }
+    }
     site.stop()?;
     let measured = Measured {
         lines,
         machine: process::machine(),
         load: (before, process::load()),
         rounds: plan.rounds,
+        per_worker,
     };
     if plan.crossings {
         println!("{}", crossing::table(&measured));

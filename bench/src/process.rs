@@ -18,6 +18,32 @@ pub fn cpu(pid: u32) -> Result<Duration, String> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// A process, its children, theirs and so on.
+///
+/// # Errors
+/// When processes cannot be listed.
+pub fn with_descendants(first: u32) -> Result<Vec<u32>, String> {
+    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .map_err(|e| format!("/proc: {e}"))?
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The name before it, in parentheses, may hold anything.
+            let (_, rest) = stat.rsplit_once(") ")?;
+            Some((pid, rest.split(' ').nth(1)?.parse().ok()?))
+        })
+        .collect();
+    let mut found = vec![first];
+    let mut looked_at = 0;
+    while let Some(parent) = found.get(looked_at).copied() {
+        let children = parents.iter().filter(|(_, of)| *of == parent);
+        found.extend(children.map(|(pid, _)| *pid));
+        looked_at += 1;
+    }
+    Ok(found)
+}
+
 /// Resident memory in KiB.
 ///
 /// # Errors

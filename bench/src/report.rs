@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::sample::Spread;
 use crate::site::Round;
 use crate::target;
-use crate::variant::{BARE, BARE_NEW, BARE_UPSTREAM};
+use crate::variant::{BARE, BARE_KONG, BARE_NEW, BARE_UPSTREAM};
 
 /// Everything that was measured of one variant.
 pub struct Line {
@@ -24,6 +24,8 @@ pub struct Measured {
     pub machine: String,
     pub load: (String, String),
     pub rounds: usize,
+    /// KiB for each worker more, of those variants that are compared by it.
+    pub per_worker: Vec<(&'static str, f64)>,
 }
 
 impl Measured {
@@ -36,10 +38,6 @@ impl Measured {
         let (line, base) = (self.line(name)?, self.line(base)?);
         let pairs = line.rounds.iter().zip(&base.rounds);
         Some(Spread::of(pairs.map(|(a, b)| a.cpu - b.cpu).collect()))
-    }
-
-    pub fn memory(&self, name: &str) -> Option<f64> {
-        Some(self.line(name)?.resident)
     }
 
     /// Milliseconds of p99 over bare, with one connection.
@@ -59,6 +57,8 @@ impl Measured {
     fn base(line: &Line) -> &'static str {
         if line.name.contains("new tokens") {
             BARE_NEW
+        } else if line.name.contains("Kong") {
+            BARE_KONG
         } else if line.name.contains("upstream") {
             BARE_UPSTREAM
         } else {
@@ -130,6 +130,7 @@ impl Measured {
                Every answer must be 200. With `new tokens`, no token comes twice.\n\
              - CPU is the time that all threads of the Envoy had on a CPU (`schedstat`), per request, its background work\n\
                included. Numbers are medians over the rounds; in brackets lies the middle half of the rounds.\n\
+             - Kong, where there is one, has one worker and the same upstream; its CPU is that of all its processes.\n\
              - Requests are answered by Envoy itself behind the filters (`direct_response`), or by another Envoy (`upstream`).\n\
              - Throughput and latency are those of a machine that also runs the client and the services; p99 of FR-303 is\n\
                measured with one connection.\n\n\
@@ -168,7 +169,10 @@ impl Measured {
             let x = |value: f64| LEFT + WIDTH * value / most;
             let colour = if name.starts_with("bare") {
                 "#9aa5b1"
-            } else if name.starts_with("jwt_authn") || name.starts_with("local") || name == "rbac" {
+            } else if name.starts_with("jwt_authn")
+                || name.starts_with("local")
+                || ["rbac", "Kong, Lua"].contains(&name)
+            {
                 "#7fb069"
             } else {
                 "#3d7ea6"

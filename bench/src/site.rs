@@ -5,37 +5,44 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use envoy_test::bootstrap::{self, Fingerprints, Listener, OnTrap};
-use envoy_test::{Envoy, log};
+use kong_test::Source;
 use serde_json::json;
 use testkit::http_server::wall_clock;
 use testkit::loopback::Loopback;
 use testkit::mint::jwks;
 use testkit::{Key, Token, World};
 use wire::lists::ListName;
+use wire::quota::Quota;
 
 use crate::client::{Load, Requests};
+use crate::gateway::Gateway;
 use crate::process;
-use crate::variant::{AUDIENCE, ENTRIES, ISSUER, JWKS_PATH, Tokens, Variant};
+use crate::variant::{AUDIENCE, ENTRIES, Host, ISSUER, JWKS_PATH, Tokens, Variant};
 
-const LISTENER: &str = "bench";
+/// What Kong's own plugin takes for a credential; every request carries it.
+pub const API_KEY: &str = "bench-key";
+/// Whose requests they are.
+const TENANT: &str = "tenant-3";
 /// Lists and keys are there by then.
 const SETTLED: Duration = Duration::from_secs(4);
+/// Workers of the Envoy whose memory is compared with that of one.
+const WORKERS: u32 = 5;
 
 /// A variant that runs.
 pub struct Running {
     pub variant: Variant,
-    envoy: Envoy,
+    gateway: Gateway,
     address: SocketAddr,
 }
 
 /// All of them, and what they need.
 pub struct Site {
     pub running: Vec<Running>,
+    clusters: BTreeMap<String, SocketAddr>,
     key: Key,
     minted: usize,
     // Ends after the gateways.
-    _upstream: Option<Envoy>,
+    _upstream: Option<Gateway>,
     _world: Loopback,
 }
 
@@ -55,32 +62,29 @@ impl Site {
             let entry = format!("ip 10.{}.{}.{} 24h", n >> 16, (n >> 8) & 255, n & 255);
             world.lists.add_text(ListName::Deny, &entry, now)?;
         }
+        world.limits.set_quota(TENANT, Some(quota()));
         let mut services = Loopback::new();
         services.open(&world)?;
         let mut clusters = services.addresses().clone();
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let variants = choose(&jwks([&key]).to_string(), folder.path())?;
         // The upstream is an Envoy too: nothing faster is at hand, and its time is not counted.
-        let upstream = if variants.iter().any(|variant| variant.upstream) {
-            let (envoy, address) = start(&clusters, &[], false)?;
+        let upstream = if variants.iter().any(Variant::has_upstream) {
+            let (gateway, address) = Gateway::envoy(&clusters, &[], false, 1)?;
             clusters.insert("upstream".into(), address);
-            Some(envoy)
+            Some(gateway)
         } else {
             None
         };
         let mut running = Vec::new();
         for variant in variants {
             eprintln!("  starting {}", variant.name);
-            let (envoy, address) = start(&clusters, &variant.filters, variant.upstream)?;
-            running.push(Running {
-                variant,
-                envoy,
-                address,
-            });
+            running.push(Running::start(variant, &clusters, 1)?);
         }
         std::thread::sleep(SETTLED);
         Ok(Self {
             running,
+            clusters,
             key,
             minted: 0,
             _upstream: upstream,
@@ -104,14 +108,49 @@ impl Site {
         Ok([Requests::Same(same.into()), Requests::Each(each.into())])
     }
 
+    /// What each worker of a variant needs, KiB: the difference between an Envoy with one and one with
+    /// [`WORKERS`], after so long a load.
+    ///
+    /// # Errors
+    /// When one does not start or refuses a request.
+    pub fn memory_per_worker(
+        &mut self,
+        name: &str,
+        connections: usize,
+        lasts: Duration,
+    ) -> Result<Option<f64>, String> {
+        let requests = self.requests(0)?;
+        let Some(running) = self
+            .running
+            .iter()
+            .find(|running| running.variant.name == name)
+        else {
+            return Ok(None);
+        };
+        let mut resident = Vec::new();
+        for workers in [1, WORKERS] {
+            let running = Running::start(running.variant.clone(), &self.clusters, workers)?;
+            std::thread::sleep(SETTLED);
+            running.round(
+                &requests,
+                connections * usize::try_from(workers).unwrap_or(1),
+                lasts,
+            )?;
+            resident.push(running.resident()? as f64);
+        }
+        Ok(resident
+            .last()
+            .zip(resident.first())
+            .map(|(many, one)| (many - one) / f64::from(WORKERS - 1)))
+    }
+
     /// Ends all gateways.
     ///
     /// # Errors
     /// When one has logged an error.
     pub fn stop(self) -> Result<(), String> {
         for running in self.running {
-            let text = running.envoy.log();
-            let errors = log::errors(&text, &[]);
+            let errors = running.gateway.errors();
             if !errors.is_empty() {
                 return Err(format!("{}: {errors:?}", running.variant.name));
             }
@@ -132,6 +171,28 @@ pub struct Round {
 }
 
 impl Running {
+    /// Starts its gateway. Kong has one worker, whatever is asked for.
+    fn start(
+        variant: Variant,
+        clusters: &BTreeMap<String, SocketAddr>,
+        workers: u32,
+    ) -> Result<Self, String> {
+        let (gateway, address) = match &variant.host {
+            Host::Envoy { filters, upstream } => {
+                Gateway::envoy(clusters, filters, *upstream, workers)?
+            }
+            Host::Kong(chain) => {
+                let source = Source::find().map_err(|missing| format!("{missing:?}"))?;
+                Gateway::kong(&source, clusters, chain)?
+            }
+        };
+        Ok(Self {
+            variant,
+            gateway,
+            address,
+        })
+    }
+
     /// One round.
     ///
     /// # Errors
@@ -147,8 +208,10 @@ impl Running {
             Tokens::Seen => same.clone(),
             Tokens::New => each.clone(),
         };
-        let pid = self.envoy.pid();
-        let before = process::cpu(pid)?;
+        let processes = self.gateway.processes()?;
+        let cpu =
+            || -> Result<Duration, String> { processes.iter().copied().map(process::cpu).sum() };
+        let before = cpu()?;
         let load = Load {
             to: self.address,
             connections,
@@ -158,7 +221,7 @@ impl Running {
         let served = load
             .run()
             .map_err(|e| format!("{}: {e}", self.variant.name))?;
-        let spent = process::cpu(pid)?.saturating_sub(before);
+        let spent = cpu()?.saturating_sub(before);
         let mut micros: Vec<f64> = (served.latencies.iter())
             .map(|latency| latency.as_secs_f64() * 1e6)
             .collect();
@@ -172,44 +235,26 @@ impl Running {
         })
     }
 
-    /// Resident memory of its process, KiB.
+    /// Resident memory of its processes, KiB.
     ///
     /// # Errors
     /// When it has ended.
     pub fn resident(&self) -> Result<u64, String> {
-        process::resident(self.envoy.pid())
+        let processes = self.gateway.processes()?;
+        processes.into_iter().map(process::resident).sum()
     }
 }
 
-fn start(
-    clusters: &BTreeMap<String, SocketAddr>,
-    filters: &[serde_json::Value],
-    upstream: bool,
-) -> Result<(Envoy, SocketAddr), String> {
-    let listener = Listener {
-        name: LISTENER.to_owned(),
-        on_trap: OnTrap::FailClosed,
-        filters: Vec::new(),
-        fingerprints: Fingerprints::None,
-    };
-    let mut document = bootstrap::listeners(1, &[listener]);
-    let manager = &mut document["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"];
-    if !upstream {
-        manager["route_config"]["virtual_hosts"][0]["routes"] = json!([{
-            "name": "default",
-            "match": {"prefix": "/"},
-            "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
-        }]);
+/// One that is not used up.
+fn quota() -> Quota {
+    Quota {
+        limit: 1_000_000,
+        used: 1_000,
+        period: "yearly".into(),
+        reset_at: "2099-01-01T00:00:00Z".into(),
+        reset_at_ms: 4_070_908_800_000,
+        last_updated_ms: 1,
     }
-    if let Some(chain) = manager["http_filters"].as_array_mut() {
-        chain.splice(0..0, filters.iter().cloned());
-    }
-    let (mut envoy, taken) = Envoy::start_with(clusters, &document, 1)?;
-    if let Err(rejected) = taken {
-        return Err(rejected.log);
-    }
-    let address = envoy.listener(LISTENER)?;
-    Ok((envoy, address))
 }
 
 /// What an API's client sends: a token of some size, a few headers.
@@ -218,7 +263,7 @@ fn request(key: &Key, number: usize) -> Result<Vec<u8>, String> {
         .claim("iss", ISSUER)
         .claim("aud", AUDIENCE)
         .claim("sub", "user-7")
-        .claim("tid", "tenant-3")
+        .claim("tid", TENANT)
         .claim("account_id", "acc-1")
         .claim("tier", "gold")
         .claim("role", json!(["orders.read", "orders.write"]))
@@ -231,8 +276,8 @@ fn request(key: &Key, number: usize) -> Result<Vec<u8>, String> {
          user-agent: orders-app/4.2 (linux; x86_64)\r\naccept: application/json\r\n\
          accept-encoding: gzip, br\r\naccept-language: en-GB,en;q=0.8\r\n\
          x-forwarded-for: 198.51.100.7\r\nx-request-id: 0d1c5a6e-9f4b-4a52-8a4e-1f6b1c2d3e4f\r\n\
-         x-account-id: acc-1\r\nx-tenant-id: tenant-3\r\nx-plan: gold\r\nx-region: eu-west\r\n\
-         authorization: Bearer {token}\r\n\r\n"
+         x-account-id: acc-1\r\nx-tenant-id: {TENANT}\r\nx-plan: gold\r\nx-region: eu-west\r\n\
+         apikey: {API_KEY}\r\nauthorization: Bearer {token}\r\n\r\n"
     )
     .into_bytes())
 }

@@ -1,7 +1,10 @@
 //! What is measured: filter chains of Envoy.
 
 use envoy_test::artifacts;
+use kong_test::Source;
 use serde_json::{Value, json};
+
+use crate::gateway::KongChain;
 
 /// Entries of the deny list.
 pub const ENTRIES: usize = 100_000;
@@ -16,31 +19,60 @@ pub enum Tokens {
 }
 
 /// One way to run Envoy.
+#[derive(Clone)]
 pub struct Variant {
     pub name: &'static str,
     pub what: &'static str,
-    pub filters: Vec<Value>,
+    pub host: Host,
     pub tokens: Tokens,
-    /// Requests go on to an upstream; else Envoy answers them itself, behind the filters.
-    pub upstream: bool,
+}
+
+/// Where it runs, and what.
+#[derive(Clone)]
+pub enum Host {
+    Envoy {
+        filters: Vec<Value>,
+        /// Requests go on to an upstream; else Envoy answers them itself, behind the filters.
+        upstream: bool,
+    },
+    /// Before an upstream, always: what answers in Kong's own stead answers ahead of its filters.
+    Kong(KongChain),
+}
+
+impl Variant {
+    /// Whether its requests go on to an upstream.
+    #[must_use]
+    pub const fn has_upstream(&self) -> bool {
+        match &self.host {
+            Host::Envoy { upstream, .. } => *upstream,
+            Host::Kong(_) => true,
+        }
+    }
 }
 
 /// Names of variants that others are compared with.
 pub const BARE: &str = "bare";
 pub const BARE_UPSTREAM: &str = "bare, upstream";
+pub const BARE_KONG: &str = "bare, Kong";
 pub const BARE_NEW: &str = "bare, new tokens";
 pub const EMPTY: &str = "empty Wasm filter";
 pub const SEPARATE: &str = "chain, 5 VMs";
 pub const ONE: &str = "chain, one VM";
 
-/// Our filters in the recommended order, and what each is configured with.
-pub const CHAIN: [&str; 5] = [
+pub const ALL_SEPARATE: &str = "with quota, 6 VMs";
+pub const ALL_ONE: &str = "with quota, one VM";
+
+/// Our filters in the recommended order.
+pub const CHAIN: [&str; 6] = [
     "edge_headers",
     "fingerprint_deny",
     "tarpit",
     "auth",
     "rate_limit",
+    "quota",
 ];
+/// Those that targets are about.
+const FIVE: usize = 5;
 
 /// All of them; modules of their own go to `folder`.
 ///
@@ -53,17 +85,22 @@ pub fn all(jwks: &str, folder: &std::path::Path) -> Result<Vec<Variant>, String>
     let variant = |name, what, filters| Variant {
         name,
         what,
-        filters,
+        host: Host::Envoy {
+            filters,
+            upstream: false,
+        },
         tokens: Tokens::Seen,
-        upstream: false,
     };
     let new = |variant: Variant| Variant {
         tokens: Tokens::New,
         ..variant
     };
-    let upstream = |variant: Variant| Variant {
-        upstream: true,
-        ..variant
+    let upstream = |name, what, filters| Variant {
+        host: Host::Envoy {
+            filters,
+            upstream: true,
+        },
+        ..variant(name, what, vec![])
     };
     let ours = |names: &[&str]| -> Result<Vec<Value>, String> {
         names.iter().map(|name| own(name, &options(name))).collect()
@@ -73,12 +110,16 @@ pub fn all(jwks: &str, folder: &std::path::Path) -> Result<Vec<Variant>, String>
         options["crypto"] = json!("pure");
         options
     })?;
-    let mut sections = json!({});
-    for name in CHAIN {
-        sections[name] = options(name);
-    }
-    let one = || own("portcullis", &sections);
-    Ok(vec![
+    let five = CHAIN.get(..FIVE).unwrap_or_default();
+    let one_of = |names: &[&str]| {
+        let mut sections = json!({});
+        for name in names {
+            sections[name] = options(name);
+        }
+        own("portcullis", &sections)
+    };
+    let one = || one_of(five);
+    let mut variants = vec![
         variant(BARE, "Envoy without filters", vec![]),
         variant(
             "jwt_authn",
@@ -110,8 +151,18 @@ pub fn all(jwks: &str, folder: &std::path::Path) -> Result<Vec<Variant>, String>
         variant("tarpit", "an empty list", ours(&["tarpit"])?),
         variant("auth", "a token seen before", ours(&["auth"])?),
         variant("rate_limit", "leased, 6 dimensions", ours(&["rate_limit"])?),
-        variant(SEPARATE, "all five, each in its own VM", ours(&CHAIN)?),
+        variant(SEPARATE, "all five, each in its own VM", ours(five)?),
         variant(ONE, "all five as one module", vec![one()?]),
+        variant(
+            ALL_SEPARATE,
+            "the whole recommended chain, each in its own VM",
+            ours(&CHAIN)?,
+        ),
+        variant(
+            ALL_ONE,
+            "the whole recommended chain as one module",
+            vec![one_of(&CHAIN)?],
+        ),
         new(variant(BARE_NEW, "Envoy without filters", vec![])),
         new(variant(
             "jwt_authn, new tokens",
@@ -133,15 +184,79 @@ pub fn all(jwks: &str, folder: &std::path::Path) -> Result<Vec<Variant>, String>
             "Envoy's crypto",
             vec![one()?],
         )),
-        upstream(variant(BARE_UPSTREAM, "Envoy without filters", vec![])),
-        upstream(variant(
+        upstream(BARE_UPSTREAM, "Envoy without filters", vec![]),
+        upstream(
             "rate_limit, upstream",
             "leased, 6 dimensions",
             ours(&["rate_limit"])?,
-        )),
-        upstream(variant("chain, 5 VMs, upstream", "", ours(&CHAIN)?)),
-        upstream(variant("chain, one VM, upstream", "", vec![one()?])),
-    ])
+        ),
+        upstream("chain, 5 VMs, upstream", "", ours(five)?),
+        upstream("chain, one VM, upstream", "", vec![one()?]),
+    ];
+    if Source::find().is_ok() {
+        variants.extend(in_kong());
+    }
+    Ok(variants)
+}
+
+/// The same in Kong, beside what operators use there.
+fn in_kong() -> Vec<Variant> {
+    let variant = |name, what, filters: &[&str], plugins| Variant {
+        name,
+        what,
+        host: Host::Kong(KongChain {
+            filters: (filters.iter())
+                .map(|name| json!({"name": name, "config": options(name)}))
+                .collect(),
+            plugins,
+        }),
+        tokens: Tokens::Seen,
+    };
+    let lua = vec![
+        json!({"name": "key-auth"}),
+        json!({"name": "rate-limiting", "config": {
+            "second": 100_000, "minute": 6_000_000, "policy": "local", "limit_by": "consumer",
+        }}),
+    ];
+    let five = CHAIN.get(..FIVE).unwrap_or_default();
+    let mut sections = json!({});
+    for name in five {
+        sections[name] = options(name);
+    }
+    let one = Variant {
+        host: Host::Kong(KongChain {
+            filters: vec![json!({"name": "portcullis", "config": sections})],
+            plugins: vec![],
+        }),
+        ..variant("Kong, chain, one VM", "all five as one module", &[], vec![])
+    };
+    vec![
+        variant(
+            BARE_KONG,
+            "Kong without plugins, before an upstream",
+            &[],
+            vec![],
+        ),
+        variant(
+            "Kong, Lua",
+            "its plugins key-auth and rate-limiting, counted locally",
+            &[],
+            lua,
+        ),
+        variant(
+            "Kong, auth and rate_limit",
+            "a token seen before; leased, 6 dimensions",
+            &["auth", "rate_limit"],
+            vec![],
+        ),
+        variant(
+            "Kong, chain, 5 VMs",
+            "all five, each in its own VM",
+            five,
+            vec![],
+        ),
+        one,
+    ]
 }
 
 /// What a filter of ours is configured with, alone or in a chain.
@@ -173,6 +288,10 @@ fn options(name: &str) -> Value {
                 {"dimension": "header", "header": "x-region", "limit": "100000/s"},
                 {"dimension": "global", "limit": "100000/s"},
             ]}],
+        }),
+        "quota" => json!({
+            "proxy": {"upstream": "redis_proxy", "authority": "redis_proxy"},
+            "rules": [{"match": {"prefix": "/v1"}, "mode": "enforce"}],
         }),
         _ => json!({}),
     }

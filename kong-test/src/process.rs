@@ -164,6 +164,12 @@ impl Kong {
         Ok(kong)
     }
 
+    /// The id of its first process. The workers are children of it, or of its children.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where requests go.
     #[must_use]
     pub const fn proxy(&self) -> SocketAddr {
