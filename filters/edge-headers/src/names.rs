@@ -2,23 +2,41 @@
 
 /// Header names, compared without regard to ASCII case, and `_` for `-`: to many servers they are the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names(Vec<Box<[u8]>>);
+pub(crate) struct Names {
+    names: Vec<Box<[u8]>>,
+    /// A bit for each length that occurs; the last one is for all that are longer.
+    lengths: u64,
+}
 
 impl Names {
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let plain = |name: &str| name.bytes().map(plain).collect();
-        Self(names.into_iter().map(plain).collect())
+        let names: Vec<Box<[u8]>> = names.into_iter().map(plain).collect();
+        let lengths = names
+            .iter()
+            .fold(0, |lengths, name| lengths | length_bit(name));
+        Self { names, lengths }
     }
 
     pub fn has(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|own| {
-            own.len() == name.len()
-                && own
-                    .iter()
-                    .zip(name)
-                    .all(|(own, given)| *own == plain(*given))
-        })
+        let may_be = self.lengths & length_bit(name) != 0;
+        may_be
+            && self.names.iter().any(|own| {
+                own.len() == name.len()
+                    && own
+                        .iter()
+                        .zip(name)
+                        .all(|(own, given)| *own == plain(*given))
+            })
     }
+}
+
+/// The bit of a name's length: most names are told apart by it.
+fn length_bit(name: &[u8]) -> u64 {
+    let bit = u32::try_from(name.len())
+        .unwrap_or(u32::MAX)
+        .min(u64::BITS - 1);
+    1_u64.checked_shl(bit).unwrap_or_default()
 }
 
 const fn plain(byte: u8) -> u8 {
@@ -44,5 +62,9 @@ mod tests {
             assert!(!names.has(name.as_bytes()), "{name}");
         }
         assert!(!names.has(b"x-tenant-\xff\xff"));
+        let long = "x-".repeat(50);
+        let names = Names::new([long.as_str()]);
+        assert!(names.has(long.as_bytes()));
+        assert!(!names.has(&[b'x'; 99]) && !names.has(&[b'x'; 100]));
     }
 }

@@ -83,9 +83,11 @@ impl Head {
     /// Makes an edit. A value that would not fit into 4 GiB is left out.
     pub fn edit(&mut self, edit: &HeaderEdit) {
         let (HeaderEdit::Set(name, _) | HeaderEdit::Remove(name)) = edit;
-        let mut fields = std::mem::take(&mut self.fields);
-        fields.retain(|field| !self.slice(field.name).eq_ignore_ascii_case(name.as_bytes()));
-        self.fields = fields;
+        if self.fields.iter().any(|field| self.is_named(field, name)) {
+            let mut fields = std::mem::take(&mut self.fields);
+            fields.retain(|field| !self.is_named(field, name));
+            self.fields = fields;
+        }
         if let HeaderEdit::Set(name, value) = edit {
             self.push(name.as_bytes(), value.as_bytes());
         }
@@ -132,10 +134,7 @@ impl Head {
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.fields
             .iter()
-            .filter(move |field| {
-                usize::try_from(field.name.1).is_ok_and(|len| len == name.len())
-                    && self.slice(field.name).eq_ignore_ascii_case(name.as_bytes())
-            })
+            .filter(move |field| self.is_named(field, name))
             .map(|field| self.slice(field.value))
     }
 
@@ -174,6 +173,16 @@ impl Head {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.first_str(":status")?.parse().ok()
+    }
+
+    /// Nearly all names differ in length: only that is looked at within the loops over all fields.
+    #[inline(always)]
+    fn is_named(&self, field: &Field, name: &str) -> bool {
+        u32::try_from(name.len()) == Ok(field.name.1) && self.is_spelled(field, name)
+    }
+
+    fn is_spelled(&self, field: &Field, name: &str) -> bool {
+        self.slice(field.name).eq_ignore_ascii_case(name.as_bytes())
     }
 
     fn slice(&self, (at, len): (u32, u32)) -> &[u8] {
