@@ -40,6 +40,7 @@ use crate::jwt::{Token, TokenError};
 use crate::key_source::Missing;
 use crate::refusal::Refusal;
 use crate::rule::{Method, Rule};
+use crate::verified::TokenKey;
 
 /// The filter: one value per request.
 #[derive(Debug)]
@@ -255,10 +256,10 @@ impl Auth {
         providers: &[usize],
         cx: &mut Cx<'_, Self>,
     ) -> Result<Rc<Identity>, Stop> {
+        let hash = verified::hash(raw);
         for &index in providers {
-            let hash = verified::hash(raw, index);
             if let Some(source) = cx.keeper.sources.get(index)
-                && let Some(identity) = cx.keeper.tokens.get(&hash, source, cx.now)
+                && let Some(identity) = cx.keeper.tokens.get(&(hash, index), source, cx.now)
             {
                 cx.effects.count(AuthMetric::TokenCache { hit: true });
                 return Ok(identity);
@@ -267,7 +268,7 @@ impl Auth {
         refuse_guessers(cx)?;
         let mut first_stop = None;
         for &index in providers {
-            match self.verify(raw, index, cx) {
+            match self.verify(raw, (hash, index), cx) {
                 Ok(identity) => return Ok(identity),
                 Err(Stop::Refuse(refusal)) => {
                     // Of several refusals the most telling counts: not that a key is unknown to
@@ -286,9 +287,10 @@ impl Auth {
     fn verify(
         &mut self,
         raw: &str,
-        index: usize,
+        remembered_as: TokenKey,
         cx: &mut Cx<'_, Self>,
     ) -> Result<Rc<Identity>, Stop> {
+        let (_, index) = remembered_as;
         let config = cx.config;
         let Some(provider) = config.providers.get(index) else {
             return Err(Fault::Unexpected("a provider that is not configured").into());
@@ -318,7 +320,7 @@ impl Auth {
             Identity::of(&claims, provider, &config.rules).map_err(|_| Refusal::NotInjectable)?;
         let identity = Rc::new(identity);
         cx.keeper.tokens.put(
-            verified::hash(raw, index),
+            remembered_as,
             Rc::clone(&identity),
             key.id(),
             source,
