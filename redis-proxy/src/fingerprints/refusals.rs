@@ -146,7 +146,8 @@ const fn minute(ms: u64) -> u64 {
     }
 }
 
-/// Requests that were refused, of whichever filter or upstream, estimated from samples.
+/// Requests that were refused, by whichever filter or upstream, estimated from samples. What is refused before the filter that
+/// samples has seen it is not in here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refusals {
     /// From when on they are counted, milliseconds since 1970; not before this process started.

@@ -16,8 +16,8 @@ pub(super) fn section(refusals: &Refusals) -> Markup {
         section #refusals aria-labelledby="refusals-title" tabindex="-1" {
             h2 #refusals-title { "Refusals per minute" }
             p.note {
-                "Requests by the status of their answer, of whichever filter or upstream, since " (moment(refusals.from_ms))
-                ". Estimated: each sample counts for as many requests as its gateway samples one of. "
+                "Requests that came as far as fingerprint_deny, by the status of their answer, whichever filter or upstream gave it, since "
+                (moment(refusals.from_ms)) ". Estimated: each sample counts for as many requests as its gateway samples one of. "
                 "The tarpit answers 200 and is not in here."
             }
             div.scroll role="group" aria-label="Refusals per minute" tabindex="0" {
