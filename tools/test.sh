@@ -108,7 +108,7 @@ wasm() {
 
 coverage() {
     cargo llvm-cov report --profile ci --fail-under-lines 80 \
-        --ignore-filename-regex '(^|/)([a-z]+-test|redis-proxy|[a-z]*bench)/' &&
+        --ignore-filename-regex '(^|/)([a-z]+-test|redis-proxy|observe|[a-z]*bench)/' &&
         echo "coverage: 1 passed"
 }
 
