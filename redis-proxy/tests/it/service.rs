@@ -325,6 +325,7 @@ async fn the_openapi_document_names_every_path_and_refers_to_nothing_missing() {
         "/v1/limits/acquire",
         "/v1/lists/{list}",
         "/v1/load",
+        "/v1/quota/lookup",
         "/v1/samples",
         "/v1/sleep",
         "/v1/tiers",
