@@ -258,8 +258,19 @@ fn a_bad_edge_fails_everything() {
             every.extend(with(run, verdict));
         }
     };
-    // Everything passes, and is shown what it sent.
-    gather(&verify(&edge, &ca, &all));
+    // Everything passes, and is shown what it sent: what is to be refused fails, and nothing else.
+    let run = verify(&edge, &ca, &all);
+    gather(&run);
+    let good = [
+        "certificate",
+        "good-key",
+        "good-token",
+        "health",
+        "request-id",
+        "request-id-kept",
+    ];
+    let passed: Vec<String> = with(&run, "pass").into_iter().collect();
+    assert_eq!(passed, good, "{}", run.stdout);
     // Nothing works, and every answer has the same id.
     world
         .upstream
