@@ -106,6 +106,7 @@ fn sampled_request(n: u32) -> Request {
         .header("cf-ja4", JA4)
         .header("x-account-id", format!("acc-{n}"))
         .header("x-tenant-id", "acme")
+        .header("cf-ipcountry", "NL")
 }
 
 #[test]
@@ -139,6 +140,7 @@ fn a_thousand_requests_make_a_hundred_true_records() {
                 ip: format!("192.0.2.{}", n % 250),
                 consumer_id: Some(format!("acc-{n}")),
                 tenant_id: Some("acme".into()),
+                country: Some("NL".into()),
                 route: Some("orders".into()),
                 status_code: if n % 250 == 19 { 403 } else { 200 },
                 latency_ms: 0,
