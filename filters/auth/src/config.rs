@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use policy::callout::Upstream;
 use policy::duration::Span;
 use policy::route::{Match, RawMatch};
-use policy::{Configure, Problems, Secret};
+use policy::{Configure, Problems, Secret, Service};
 use serde::Deserialize;
-use watchlist::{ListService, RawListService};
+use watchlist::RawListService;
 
 use crate::credential::{Source, is_header_name};
 use crate::jwt::Expected;
@@ -361,7 +361,7 @@ pub(crate) struct ApiKeys {
     pub timeout: Duration,
     pub ttl: Duration,
     pub capacity: NonZeroUsize,
-    pub revocations: Option<ListService>,
+    pub revocations: Option<Service>,
 }
 
 #[derive(Debug)]
@@ -603,7 +603,7 @@ fn check_api_keys(raw: RawApiKeys, problems: &mut Problems) -> Option<ApiKeys> {
         ttl: raw.ttl.0,
         revocations: raw
             .revocations
-            .map(|raw| ListService::check(raw, "api_keys.revocations", problems)),
+            .map(|raw| raw.check("api_keys.revocations", problems)),
         capacity: capacity("api_keys.capacity", raw.capacity, problems)?,
     })
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use policy::{Answer, CalloutError, Keeper, KeeperCx, Level, Sample, Time};
-use watchlist::{Follower, ListService};
+use policy::{Answer, CalloutError, Keeper, KeeperCx, Level, Sample, Service, Time};
+use watchlist::Follower;
 use wire::lists::ListName;
 
 use crate::api_key::KeyMemory;
@@ -126,6 +126,6 @@ impl AuthKeeper {
 }
 
 /// Where revoked keys are listed, if that is wanted.
-fn revocations(config: &Config) -> Option<&ListService> {
+fn revocations(config: &Config) -> Option<&Service> {
     config.api_keys.as_ref()?.revocations.as_ref()
 }

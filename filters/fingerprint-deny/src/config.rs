@@ -4,11 +4,9 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 use policy::route::{Match, RawMatch};
-use policy::{Configure, Problems};
+use policy::{Configure, Problems, Service};
 use serde::Deserialize;
-use watchlist::{
-    Clients, DEFAULT_CAPACITY, ListService, RawClients, RawListService, is_header_name,
-};
+use watchlist::{Clients, DEFAULT_CAPACITY, RawClients, RawListService, is_header_name};
 
 use crate::bots::Agents;
 use crate::hint::{Country, HintHeaders};
@@ -170,7 +168,7 @@ fn default_capacity() -> usize {
 /// The options, checked.
 #[derive(Debug)]
 pub struct Config {
-    pub(crate) lists: Option<ListService>,
+    pub(crate) lists: Option<Service>,
     pub(crate) on_missing_list: OnMissingList,
     pub(crate) list_capacity: usize,
     pub(crate) clients: Clients,
@@ -220,9 +218,7 @@ impl Configure for Config {
             problems.say("sampling.buffer", "must be between 1 and 10000");
         }
         let believes = !raw.client.trusted_proxies.is_empty();
-        let lists = raw
-            .lists
-            .map(|lists| ListService::check(lists, "lists", problems));
+        let lists = raw.lists.map(|lists| lists.check("lists", problems));
         let clients = Clients::check(raw.client, "client", problems);
         let rules = raw
             .rules

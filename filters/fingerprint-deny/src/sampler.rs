@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use policy::{Answer, Callout, CalloutError, Cx, Effects, Head, Level, Sample as Movement, Time};
-use watchlist::ListService;
+use policy::{
+    Answer, Callout, CalloutError, Cx, Effects, Head, Level, Sample as Movement, Service, Time,
+};
 use wire::samples::{MAX_SAMPLES, MAX_TEXT_BYTES, SAMPLES_PATH, Sample, SampleBatch};
 
 use crate::FingerprintDeny;
@@ -53,7 +54,7 @@ impl Sampler {
     }
 
     /// The batch to send, if it is time for one.
-    pub fn send(&mut self, every: u32, service: &ListService, now: Time) -> Option<Callout> {
+    pub fn send(&mut self, every: u32, service: &Service, now: Time) -> Option<Callout> {
         let rests = self
             .rests
             .is_some_and(|(from, until)| from <= now && now < until);

@@ -3,13 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use policy::callout::{Callout, Upstream};
 use policy::duration::Span;
-use policy::effects::is_header_value;
 use policy::route::{Match, RawMatch};
-use policy::{Configure, Problems, Secret};
+use policy::service::Parts;
+use policy::{Configure, Problems, Secret, Service};
 use serde::Deserialize;
-use wire::quota::QUOTA_PATH;
 
 /// The options of the filter.
 #[derive(Debug, Deserialize)]
@@ -146,7 +144,7 @@ fn yes() -> bool {
 /// The options, checked.
 #[derive(Debug)]
 pub struct Config {
-    pub(crate) proxy: Proxy,
+    pub(crate) proxy: Service,
     pub(crate) rules: Vec<Rule>,
     pub(crate) tenant_header: Rc<str>,
     pub(crate) freshness: Duration,
@@ -165,37 +163,11 @@ pub(crate) struct Rule {
     pub without_quota: Otherwise,
 }
 
-#[derive(Debug)]
-pub(crate) struct Proxy {
-    upstream: Upstream,
-    pub timeout: Duration,
-    service_token: Option<Secret>,
-}
-
-impl Proxy {
-    /// A question to redis-proxy.
-    pub fn callout(&self, body: Vec<u8>, max_answer: usize) -> Callout {
-        let mut headers = vec![("content-type".into(), "application/json".to_owned())];
-        if let Some(token) = &self.service_token {
-            headers.push(("authorization".into(), format!("Bearer {}", token.expose())));
-        }
-        Callout {
-            upstream: self.upstream.clone(),
-            method: "POST",
-            path: QUOTA_PATH.into(),
-            headers,
-            body,
-            timeout: self.timeout,
-            max_answer,
-        }
-    }
-}
-
 impl Configure for Config {
     type Raw = Raw;
 
     fn check(raw: Raw, problems: &mut Problems) -> Option<Self> {
-        let proxy = check_proxy(raw.proxy, problems);
+        let proxy = raw.proxy.check("proxy", problems);
         if raw.rules.is_empty() {
             problems.say("rules", "must not be empty");
         }
@@ -228,27 +200,15 @@ impl Configure for Config {
     }
 }
 
-fn check_proxy(raw: RawProxy, problems: &mut Problems) -> Proxy {
-    for (name, value) in [("upstream", &raw.upstream), ("authority", &raw.authority)] {
-        if value.is_empty() || !is_header_value(value) {
-            problems.say(format_args!("proxy.{name}"), "must be a name");
-        }
-    }
-    if !(Duration::from_millis(5)..=Duration::from_secs(5)).contains(&raw.timeout.0) {
-        problems.say("proxy.timeout", "must be between 5ms and 5s");
-    }
-    if let Some(token) = &raw.service_token
-        && (token.expose().is_empty() || !is_header_value(token.expose()))
-    {
-        problems.say("proxy.service_token", "must be a header value");
-    }
-    Proxy {
-        upstream: Upstream {
-            target: raw.upstream.into(),
-            authority: raw.authority.into(),
-        },
-        timeout: raw.timeout.0,
-        service_token: raw.service_token,
+impl RawProxy {
+    fn check(self, at: &str, problems: &mut Problems) -> Service {
+        let parts = Parts {
+            upstream: self.upstream,
+            authority: self.authority,
+            timeout: self.timeout,
+            service_token: self.service_token,
+        };
+        Service::check(parts, at, Span::millis(5)..=Span::secs(5), problems)
     }
 }
 

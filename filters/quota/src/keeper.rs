@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use policy::{Answer, CalloutError, Effects, Keeper, KeeperCx, Level, Time};
+use policy::{Answer, CalloutError, Effects, Keeper, KeeperCx, Level, Service, Time};
 use wire::quota::MAX_TENANTS;
 
-use crate::config::{Config, Proxy};
+use crate::config::Config;
 use crate::lookup;
 use crate::metric::QuotaMetric;
 use crate::tenants::Tenants;
@@ -47,8 +47,8 @@ struct Silence {
 }
 
 /// How long anybody waits for a question that is under way.
-pub(crate) fn patience(proxy: &Proxy) -> Duration {
-    proxy.timeout.saturating_add(SLACK)
+pub(crate) fn patience(proxy: &Service) -> Duration {
+    proxy.timeout().saturating_add(SLACK)
 }
 
 impl Keeper<Config, QuotaMetric> for QuotaKeeper {

@@ -2,10 +2,8 @@
 
 use std::rc::Rc;
 
-use policy::{Answer, Callout, CalloutError};
-use wire::quota::{Quota, QuotaReply, QuotaRequest};
-
-use crate::config::Proxy;
+use policy::{Answer, Callout, CalloutError, Service};
+use wire::quota::{QUOTA_PATH, Quota, QuotaReply, QuotaRequest};
 
 /// Longest answer that is read: 256 quotas of some 250 bytes.
 const MAX_ANSWER: usize = 128 * 1024;
@@ -21,12 +19,12 @@ pub(crate) const SILENT: [&str; 6] = [
 ];
 
 /// The question about these tenants; `None`: it cannot be written.
-pub(crate) fn ask(tenants: &[Rc<str>], proxy: &Proxy) -> Option<Callout> {
+pub(crate) fn ask(tenants: &[Rc<str>], proxy: &Service) -> Option<Callout> {
     let question = QuotaRequest {
         tenants: tenants.iter().map(|tenant| (**tenant).to_owned()).collect(),
     };
     let body = serde_json::to_vec(&question).ok()?;
-    Some(proxy.callout(body, MAX_ANSWER))
+    Some(proxy.callout("POST", QUOTA_PATH, body, MAX_ANSWER))
 }
 
 /// The answer about so many tenants, or one of [`SILENT`].

@@ -1,12 +1,11 @@
 //! Asking redis-proxy for tokens.
 
-use policy::{Answer, Callout, CalloutError, Time};
+use policy::{Answer, Callout, CalloutError, Service, Time};
 use serde::Deserialize;
 use wire::limits::{
     ACQUIRE_PATH, AcquireReply, AcquireRequest, Failure, KeyReply, KeyRequest, Limit, MAX_KEYS,
 };
 
-use crate::config::Proxy;
 use crate::lease::Want;
 
 /// Longest answer that is read: 64 keys need about 8 KiB.
@@ -70,12 +69,12 @@ impl Batch {
     }
 
     /// The call; `None` if there is nothing to ask.
-    pub fn send(self, proxy: &Proxy, now: Time) -> Option<(Callout, Asked)> {
+    pub fn send(self, proxy: &Service, now: Time) -> Option<(Callout, Asked)> {
         if self.keys.is_empty() {
             return None;
         }
         let body = serde_json::to_vec(&AcquireRequest { keys: self.keys }).ok()?;
-        let callout = proxy.callout("POST", ACQUIRE_PATH, body, proxy.timeout, MAX_ANSWER);
+        let callout = proxy.callout("POST", ACQUIRE_PATH, body, MAX_ANSWER);
         Some((
             callout,
             Asked {

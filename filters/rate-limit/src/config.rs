@@ -1,14 +1,12 @@
 //! What the operator configures, and what is made of it.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use ipnet::IpNet;
-use policy::callout::{Callout, Upstream};
 use policy::duration::Span;
-use policy::effects::is_header_value;
 use policy::route::{Match, RawMatch};
-use policy::{Configure, Problems, Secret};
+use policy::service::Parts;
+use policy::{Configure, Problems, Secret, Service};
 use serde::{Deserialize, Deserializer};
 use wire::limits::{Limit, MAX_DIM_BYTES, Shape};
 use wire::load::MAX_UPSTREAM_BYTES;
@@ -287,7 +285,7 @@ const RESERVED: [&str; 7] = [
 /// The checked configuration.
 #[derive(Debug)]
 pub struct Config {
-    pub(crate) proxy: Proxy,
+    pub(crate) proxy: Service,
     pub(crate) rules: Vec<Rule>,
     pub(crate) spaces: Vec<Space>,
     /// The names that adaptive rules report under.
@@ -308,47 +306,11 @@ impl Config {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Proxy {
-    pub upstream: Upstream,
-    pub timeout: Duration,
-    pub service_token: Option<Secret>,
-}
-
-impl Proxy {
-    /// A call to redis-proxy.
-    pub fn callout(
-        &self,
-        method: &'static str,
-        path: &'static str,
-        body: Vec<u8>,
-        timeout: Duration,
-        max_answer: usize,
-    ) -> Callout {
-        let mut headers = Vec::new();
-        if !body.is_empty() {
-            headers.push(("content-type".into(), "application/json".to_owned()));
-        }
-        if let Some(token) = &self.service_token {
-            headers.push(("authorization".into(), format!("Bearer {}", token.expose())));
-        }
-        Callout {
-            upstream: self.upstream.clone(),
-            method,
-            path: path.into(),
-            headers,
-            body,
-            timeout,
-            max_answer,
-        }
-    }
-}
-
 impl Configure for Config {
     type Raw = Raw;
 
     fn check(raw: Raw, problems: &mut Problems) -> Option<Self> {
-        let proxy = check_proxy(raw.proxy, problems);
+        let proxy = raw.proxy.check("proxy", problems);
         if !(32..=128).contains(&raw.ipv6_prefix) {
             problems.say("ipv6_prefix", "must be between 32 and 128");
         }
@@ -441,27 +403,15 @@ impl Given {
     }
 }
 
-fn check_proxy(raw: RawProxy, problems: &mut Problems) -> Proxy {
-    for (name, value) in [("upstream", &raw.upstream), ("authority", &raw.authority)] {
-        if value.is_empty() || !is_header_value(value) {
-            problems.say(format_args!("proxy.{name}"), "must be a name");
-        }
-    }
-    if !(Duration::from_millis(5)..=Duration::from_secs(5)).contains(&raw.timeout.0) {
-        problems.say("proxy.timeout", "must be between 5ms and 5s");
-    }
-    if let Some(token) = &raw.service_token
-        && (token.expose().is_empty() || !is_header_value(token.expose()))
-    {
-        problems.say("proxy.service_token", "must be a header value");
-    }
-    Proxy {
-        upstream: Upstream {
-            target: raw.upstream.into(),
-            authority: raw.authority.into(),
-        },
-        timeout: raw.timeout.0,
-        service_token: raw.service_token,
+impl RawProxy {
+    fn check(self, at: &str, problems: &mut Problems) -> Service {
+        let parts = Parts {
+            upstream: self.upstream,
+            authority: self.authority,
+            timeout: self.timeout,
+            service_token: self.service_token,
+        };
+        Service::check(parts, at, Span::millis(5)..=Span::secs(5), problems)
     }
 }
 

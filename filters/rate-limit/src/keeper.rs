@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use policy::{Answer, CalloutError, Effects, Head, Keeper, KeeperCx, Level, Sample, Time};
+use policy::{Answer, CalloutError, Effects, Head, Keeper, KeeperCx, Level, Sample, Service, Time};
 use wire::limits::{KeyReply, Limit};
 
 use crate::acquire::{self, Asked, Batch, Ended};
 use crate::breaker::Breaker;
-use crate::config::{Config, Proxy};
+use crate::config::Config;
 use crate::lease::{Care, TICK};
 use crate::lease_table::{LeaseTable, Slot};
 use crate::load::Load;
@@ -48,8 +48,8 @@ pub struct LimitKeeper {
 }
 
 /// How long anybody waits for a call that is under way.
-pub(crate) fn patience(proxy: &Proxy) -> Duration {
-    proxy.timeout.saturating_add(SLACK)
+pub(crate) fn patience(proxy: &Service) -> Duration {
+    proxy.timeout().saturating_add(SLACK)
 }
 
 impl Keeper<Config, LimitMetric> for LimitKeeper {

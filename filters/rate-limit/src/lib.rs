@@ -205,7 +205,7 @@ impl RateLimit {
 
     /// Whether the request has waited for long enough.
     fn is_tired(&self, cx: &Cx<'_, Self>) -> bool {
-        let longest = cx.config.proxy.timeout.saturating_mul(MAX_TIMEOUTS);
+        let longest = cx.config.proxy.timeout().saturating_mul(MAX_TIMEOUTS);
         self.asks >= MAX_ASKS
             || self
                 .waits_since

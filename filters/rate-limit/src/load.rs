@@ -3,10 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use policy::{Answer, Callout, CalloutError, Time};
+use policy::{Answer, Callout, CalloutError, Service, Time};
 use wire::load::{FULL, LOAD_PATH, LoadReply, LoadReport, UpstreamFactors, UpstreamLoad};
-
-use crate::config::Proxy;
 
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,7 +45,7 @@ impl Load {
     }
 
     /// The report, if it is time for one.
-    pub fn report(&mut self, names: &[Rc<str>], proxy: &Proxy, now: Time) -> Option<Callout> {
+    pub fn report(&mut self, names: &[Rc<str>], proxy: &Service, now: Time) -> Option<Callout> {
         if names.is_empty() {
             return None;
         }
@@ -73,7 +71,9 @@ impl Load {
             })
             .collect();
         let body = serde_json::to_vec(&LoadReport { upstreams }).ok()?;
-        Some(proxy.callout("POST", LOAD_PATH, body, TIMEOUT, MAX_ANSWER))
+        let mut callout = proxy.callout("POST", LOAD_PATH, body, MAX_ANSWER);
+        callout.timeout = TIMEOUT;
+        Some(callout)
     }
 
     /// Takes the end of a report. The last factors stay when no others came.

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use policy::{Answer, Callout, CalloutError, Time};
+use policy::{Answer, Callout, CalloutError, Service, Time};
 use wire::limits::Limit;
 use wire::tiers::{PULL_SECONDS, TIERS_PATH, TierTable};
-
-use crate::config::Proxy;
 
 /// A little less than the time in which a change has to be effective.
 const PULL_EVERY: Duration = Duration::from_secs(PULL_SECONDS.saturating_sub(5));
@@ -26,7 +24,7 @@ pub(crate) struct Tiers {
 
 impl Tiers {
     /// The pull, if it is time for one.
-    pub fn pull(&mut self, proxy: &Proxy, now: Time) -> Option<Callout> {
+    pub fn pull(&mut self, proxy: &Service, now: Time) -> Option<Callout> {
         if let Some((from, until)) = self.rests
             && from <= now
             && now < until
@@ -34,7 +32,8 @@ impl Tiers {
             return None;
         }
         self.rests = Some((now, now.plus(PULL_EVERY)));
-        let mut callout = proxy.callout("GET", TIERS_PATH, Vec::new(), TIMEOUT, MAX_TABLE);
+        let mut callout = proxy.callout("GET", TIERS_PATH, Vec::new(), MAX_TABLE);
+        callout.timeout = TIMEOUT;
         if let Some(etag) = &self.etag {
             callout.headers.push(("if-none-match".into(), etag.clone()));
         }
@@ -95,10 +94,10 @@ impl Tiers {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use policy::Head;
-    use policy::callout::Upstream;
+    use policy::Problems;
+    use policy::duration::Span;
+    use policy::service::Parts;
     #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -106,16 +105,15 @@ mod tests {
 
     const TABLE: &str = r#"{"revision":"1","default_tier":"standard","tiers":{"standard":{"rank":1,"limits":{"tenant":{"tokens":7,"period_ms":1000,"shape":{"kind":"paced","burst":70,"peak":14}}}}},"tenants":{"acme":"standard"}}"#;
 
-    fn proxy() -> Proxy {
-        let name: Rc<str> = "p".into();
-        Proxy {
-            upstream: Upstream {
-                target: name.clone(),
-                authority: name,
-            },
-            timeout: Duration::from_millis(60),
+    fn proxy() -> Service {
+        let parts = Parts {
+            upstream: "p".into(),
+            authority: "p".into(),
+            timeout: Span::millis(60),
             service_token: None,
-        }
+        };
+        let any = Span::millis(0)..=Span::secs(1);
+        Service::check(parts, "proxy", any, &mut Problems::default())
     }
 
     fn answer(tiers: &mut Tiers, status: u16, body: &str, now: Time) -> Result<(), String> {

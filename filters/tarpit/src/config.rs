@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use policy::duration::Span;
-use policy::{Configure, Problems};
+use policy::{Configure, Problems, Service};
 use serde::Deserialize;
-use watchlist::{Clients, DEFAULT_CAPACITY, ListService, RawClients, RawListService};
+use watchlist::{Clients, DEFAULT_CAPACITY, RawClients, RawListService};
 
 /// The options of the filter.
 #[derive(Debug, Deserialize)]
@@ -68,7 +68,7 @@ fn default_list_capacity() -> usize {
 /// The options, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub(crate) lists: ListService,
+    pub(crate) lists: Service,
     pub(crate) clients: Clients,
     pub(crate) longest_delay: Duration,
     pub(crate) max_held: usize,
@@ -81,7 +81,7 @@ impl Configure for Config {
     type Raw = Raw;
 
     fn check(raw: Raw, problems: &mut Problems) -> Option<Self> {
-        let lists = ListService::check(raw.lists, "lists", problems);
+        let lists = raw.lists.check("lists", problems);
         let clients = Clients::check(raw.client, "client", problems);
         let longest_delay = raw.longest_delay.0;
         if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&longest_delay) {

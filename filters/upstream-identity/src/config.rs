@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use policy::route::{Match, RawMatch};
-use policy::{Configure, Problems};
+use policy::{Configure, Problems, Service};
 use serde::Deserialize;
-use watchlist::{ListService, RawListService};
+use watchlist::RawListService;
 use wire::upstream_failures::MAX_EXPECTED;
 
 use crate::spiffe::SpiffeId;
@@ -41,7 +41,7 @@ pub struct RawRoute {
 #[derive(Debug)]
 pub struct Config {
     pub(crate) routes: Vec<Route>,
-    pub(crate) events: Option<ListService>,
+    pub(crate) events: Option<Service>,
 }
 
 /// A checked [`RawRoute`].
@@ -73,7 +73,7 @@ impl Configure for Config {
             let expected = identities(&at, &route.spiffe_ids, problems);
             routes.push(Route { matches, expected });
         }
-        let events = (raw.events).map(|events| ListService::check(events, "events", problems));
+        let events = (raw.events).map(|events| events.check("events", problems));
         problems.is_empty().then_some(Self { routes, events })
     }
 }

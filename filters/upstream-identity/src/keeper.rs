@@ -3,8 +3,9 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-use policy::{Answer, Callout, CalloutError, Effects, Keeper, KeeperCx, Level, Sample, Time};
-use watchlist::ListService;
+use policy::{
+    Answer, Callout, CalloutError, Effects, Keeper, KeeperCx, Level, Sample, Service, Time,
+};
 use wire::upstream_failures::{
     FailureBatch, MAX_FAILURES, UPSTREAM_FAILURES_PATH, UpstreamFailure,
 };
@@ -119,7 +120,7 @@ impl Failures {
     }
 
     /// The batch to send, if it is time for one. One that was not taken comes first, with its ids.
-    fn send(&mut self, service: &ListService, now: Time) -> Option<Callout> {
+    fn send(&mut self, service: &Service, now: Time) -> Option<Callout> {
         let rests = self
             .rests
             .is_some_and(|(from, until)| from <= now && now < until);

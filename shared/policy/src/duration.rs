@@ -52,10 +52,9 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// As it is written.
-#[cfg(feature = "schema")]
-impl serde::Serialize for Span {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+/// As it is written, in the largest unit that leaves a whole number.
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let millis = self.0.as_millis();
         let (unit, size) = [
             ("d", 86_400_000),
@@ -66,10 +65,14 @@ impl serde::Serialize for Span {
         .into_iter()
         .find(|(_, size)| millis >= *size && millis.is_multiple_of(*size))
         .unwrap_or(if millis == 0 { ("s", 1_000) } else { ("ms", 1) });
-        serializer.collect_str(&format_args!(
-            "{}{unit}",
-            millis.checked_div(size).unwrap_or(0)
-        ))
+        write!(f, "{}{unit}", millis.checked_div(size).unwrap_or(0))
+    }
+}
+
+#[cfg(feature = "schema")]
+impl serde::Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

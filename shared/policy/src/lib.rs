@@ -31,6 +31,7 @@ pub mod route;
 pub mod schema;
 pub mod secret;
 pub mod series;
+pub mod service;
 pub mod time;
 pub mod ttl_cache;
 pub mod verdict;
@@ -54,6 +55,7 @@ pub use phases::Phases;
 pub use reply::Reply;
 pub use secret::Secret;
 pub use series::Series;
+pub use service::Service;
 pub use time::Time;
 pub use verdict::Verdict;
 

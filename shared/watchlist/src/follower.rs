@@ -4,10 +4,9 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use policy::{Answer, Callout, CalloutError, Time};
+use policy::{Answer, Callout, CalloutError, Service, Time};
 use wire::lists::{LISTS_PATH, ListName, MAX_PAGE_BYTES, POLL_MS, Page};
 
-use crate::service::ListService;
 use crate::sink::Sink;
 
 /// Between two questions, before jitter.
@@ -144,7 +143,7 @@ impl Follower {
 
     /// The question, if it is time for one. To be called with each tick; the answer goes to [`Follower::take`].
     #[must_use]
-    pub fn poll(&mut self, service: &ListService, now: Time) -> Option<Callout> {
+    pub fn poll(&mut self, service: &Service, now: Time) -> Option<Callout> {
         if let Some(last) = self.last_poll
             && (now < last || now.since(last) > CLOCK_STEP)
         {
@@ -323,7 +322,7 @@ mod tests {
         }
     }
 
-    fn service() -> ListService {
+    fn service() -> Service {
         let raw = RawListService {
             upstream: "redis_proxy".into(),
             authority: "redis-proxy.internal".into(),
@@ -331,7 +330,7 @@ mod tests {
             service_token: Some(policy::Secret::new("token".into())),
         };
         let mut problems = Problems::default();
-        let service = ListService::check(raw, "lists", &mut problems);
+        let service = raw.check("lists", &mut problems);
         assert!(problems.is_empty());
         service
     }

@@ -20,6 +20,6 @@ mod watchlist;
 
 pub use client::{Client, Clients, RawClients, is_header_name};
 pub use follower::{Followed, Follower, Unusable};
-pub use service::{ListService, RawListService};
+pub use service::RawListService;
 pub use sink::Sink;
 pub use watchlist::{DEFAULT_CAPACITY, Match, Watchlist};

@@ -1,12 +1,8 @@
 //! Where the lists are.
 
-use std::rc::Rc;
-use std::time::Duration;
-
-use policy::callout::{Callout, Upstream};
 use policy::duration::Span;
-use policy::effects::is_header_value;
-use policy::{Problems, Secret};
+use policy::service::Parts;
+use policy::{Problems, Secret, Service};
 use serde::Deserialize;
 
 /// The redis-proxy that keeps the lists.
@@ -30,70 +26,15 @@ fn default_timeout() -> Span {
     Span::secs(2)
 }
 
-/// A checked [`RawListService`].
-#[derive(Clone, Debug)]
-pub struct ListService {
-    upstream: Upstream,
-    timeout: Duration,
-    service_token: Option<Secret>,
-}
-
-impl ListService {
+impl RawListService {
     /// Checks the parts; `at` is the path of the object in the configuration.
-    pub fn check(raw: RawListService, at: &str, problems: &mut Problems) -> Self {
-        for (name, value) in [("upstream", &raw.upstream), ("authority", &raw.authority)] {
-            if value.is_empty() || !is_header_value(value) {
-                problems.say(format_args!("{at}.{name}"), "must be a name");
-            }
-        }
-        if !(Duration::from_millis(50)..=Duration::from_secs(10)).contains(&raw.timeout.0) {
-            problems.say(format_args!("{at}.timeout"), "must be between 50ms and 10s");
-        }
-        if let Some(token) = &raw.service_token
-            && (token.expose().is_empty() || !is_header_value(token.expose()))
-        {
-            problems.say(format_args!("{at}.service_token"), "must be a header value");
-        }
-        Self {
-            upstream: Upstream {
-                target: raw.upstream.into(),
-                authority: raw.authority.into(),
-            },
-            timeout: raw.timeout.0,
-            service_token: raw.service_token,
-        }
-    }
-
-    /// The longest wait for an answer.
-    #[must_use]
-    pub const fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// A call to the service. A body is JSON.
-    #[must_use]
-    pub fn callout(
-        &self,
-        method: &'static str,
-        path: impl Into<Rc<str>>,
-        body: Vec<u8>,
-        max_answer: usize,
-    ) -> Callout {
-        let mut headers = Vec::new();
-        if !body.is_empty() {
-            headers.push(("content-type".into(), "application/json".to_owned()));
-        }
-        if let Some(token) = &self.service_token {
-            headers.push(("authorization".into(), format!("Bearer {}", token.expose())));
-        }
-        Callout {
-            upstream: self.upstream.clone(),
-            method,
-            path: path.into(),
-            headers,
-            body,
+    pub fn check(self, at: &str, problems: &mut Problems) -> Service {
+        let parts = Parts {
+            upstream: self.upstream,
+            authority: self.authority,
             timeout: self.timeout,
-            max_answer,
-        }
+            service_token: self.service_token,
+        };
+        Service::check(parts, at, Span::millis(50)..=Span::secs(10), problems)
     }
 }
