@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kong_test::Source;
 use serde_json::json;
+use tempfile::TempDir;
 use testkit::http_server::wall_clock;
 use testkit::loopback::Loopback;
 use testkit::mint::jwks;
@@ -39,6 +40,8 @@ pub struct Running {
 pub struct Site {
     pub running: Vec<Running>,
     clusters: BTreeMap<String, SocketAddr>,
+    /// With the modules that are made here.
+    _folder: TempDir,
     key: Key,
     minted: usize,
     // Ends after the gateways.
@@ -85,6 +88,7 @@ impl Site {
         Ok(Self {
             running,
             clusters,
+            _folder: folder,
             key,
             minted: 0,
             _upstream: upstream,

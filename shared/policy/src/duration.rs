@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Span {
 /// As it is written, in the largest unit that leaves a whole number.
 impl std::fmt::Display for Span {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let millis = self.0.as_millis();
+        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         let (unit, size) = [
             ("d", 86_400_000),
             ("h", 3_600_000),
