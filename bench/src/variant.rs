@@ -111,13 +111,7 @@ pub fn all(jwks: &str, folder: &std::path::Path) -> Result<Vec<Variant>, String>
         options
     })?;
     let five = CHAIN.get(..FIVE).unwrap_or_default();
-    let one_of = |names: &[&str]| {
-        let mut sections = json!({});
-        for name in names {
-            sections[name] = options(name);
-        }
-        own("portcullis", &sections)
-    };
+    let one_of = |names: &[&str]| own("portcullis", &sections(names));
     let one = || one_of(five);
     let mut variants = vec![
         variant(BARE, "Envoy without filters", vec![]),
@@ -219,13 +213,9 @@ fn in_kong() -> Vec<Variant> {
         }}),
     ];
     let five = CHAIN.get(..FIVE).unwrap_or_default();
-    let mut sections = json!({});
-    for name in five {
-        sections[name] = options(name);
-    }
     let one = Variant {
         host: Host::Kong(KongChain {
-            filters: vec![json!({"name": "portcullis", "config": sections})],
+            filters: vec![json!({"name": "portcullis", "config": sections(five)})],
             plugins: vec![],
         }),
         ..variant("Kong, chain, one VM", "all five as one module", &[], vec![])
@@ -257,6 +247,13 @@ fn in_kong() -> Vec<Variant> {
         ),
         one,
     ]
+}
+
+/// What a chain of these in one module is configured with.
+fn sections(names: &[&str]) -> Value {
+    (names.iter())
+        .map(|name| ((*name).to_owned(), options(name)))
+        .collect()
 }
 
 /// What a filter of ours is configured with, alone or in a chain.
