@@ -8,12 +8,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use policy::callout::Upstream;
 use policy::duration::Span;
+use policy::head::is_header_name;
 use policy::route::{Match, RawMatch};
 use policy::{Configure, Problems, Secret, Service};
 use serde::Deserialize;
 use watchlist::RawListService;
 
-use crate::credential::{Source, is_header_name};
+use crate::credential::Source;
 use crate::jwt::Expected;
 use crate::rule::{ClaimRule, Method, Rule, Test};
 use crate::signature::Algorithm;

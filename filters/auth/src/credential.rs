@@ -201,14 +201,6 @@ fn strip_cookies<M>(request: &Head, names: &[&str], effects: &mut Effects<M>) {
     }
 }
 
-/// Whether this can be the name of a header or a cookie (RFC 9110 section 5.6.2: a token).
-pub(crate) fn is_header_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use ipnet::IpNet;
+use policy::head::is_header_name;
 use policy::route::{Match, RawMatch};
 use policy::{Configure, Problems, Service};
 use serde::Deserialize;
-use watchlist::{Clients, DEFAULT_CAPACITY, RawClients, RawListService, is_header_name};
+use watchlist::{Clients, DEFAULT_CAPACITY, RawClients, RawListService};
 
 use crate::bots::Agents;
 use crate::hint::{Country, HintHeaders};

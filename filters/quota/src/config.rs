@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use policy::duration::Span;
+use policy::head::is_header_name;
 use policy::route::{Match, RawMatch};
 use policy::service::Parts;
 use policy::{Configure, Problems, Secret, Service};
@@ -242,13 +243,6 @@ fn check_rule(at: &str, raw: RawRule, problems: &mut Problems) -> Rule {
         on_failure: raw.on_failure,
         without_quota: raw.without_quota,
     }
-}
-
-fn is_header_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 #[cfg(test)]

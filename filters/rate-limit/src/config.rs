@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 use policy::duration::Span;
+use policy::head::is_header_name;
 use policy::route::{Match, RawMatch};
 use policy::service::Parts;
 use policy::{Configure, Problems, Secret, Service};
@@ -732,13 +733,6 @@ fn is_word(name: &str) -> bool {
         && name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
-}
-
-fn is_header_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 #[cfg(test)]

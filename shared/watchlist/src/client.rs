@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 use policy::client_ip::{client_ip, is_trusted, parse_peer};
+use policy::head::is_header_name;
 use policy::{Fact, Fault, Head, Host, Problems};
 use serde::Deserialize;
 use wire::lists::{Ja4, Kind, Member};
@@ -116,15 +117,6 @@ fn told(
     let mut values = request.all(header);
     let value = values.next()?;
     values.next().is_none().then(|| value.to_vec())
-}
-
-/// Whether a header can have this name.
-#[must_use]
-pub fn is_header_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod sink;
 mod stamp;
 mod watchlist;
 
-pub use client::{Client, Clients, RawClients, is_header_name};
+pub use client::{Client, Clients, RawClients};
 pub use follower::{Followed, Follower, Unusable};
 pub use service::RawListService;
 pub use sink::Sink;
