@@ -24,7 +24,10 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::{redis_server::free_port, service::Service};
+use crate::{
+    redis_server::{eventually, free_port},
+    service::Service,
+};
 
 pub const SOC: &str = "spiffe://portcullis.test/soc";
 
@@ -159,33 +162,40 @@ impl Control {
         self.client(Some(&self.authority.issue(&soc())))
     }
 
-    /// The audit lines so far.
-    pub fn audit(&self) -> Vec<Value> {
-        lines(&self.service, "audit")
+    /// This many audit lines of a kind, and no more of them.
+    pub async fn audit(&self, count: usize, which: impl Fn(&Value) -> bool) -> Vec<Value> {
+        lines(&self.service, "audit", count, which).await
     }
 
-    /// The one audit line about a code; waits for it.
+    /// The one audit line about a code.
     pub async fn audited(&self, code: &str) -> Value {
-        let mut found = Vec::new();
-        crate::redis_server::eventually(code, Duration::from_secs(5), async || {
-            found = self.audit();
-            found.retain(|line| line["code"] == code);
-            !found.is_empty()
-        })
-        .await;
-        assert_eq!(found.len(), 1, "{found:?}");
-        found.remove(0)
+        self.audit(1, |line| line["code"] == code).await.remove(0)
     }
 }
 
-/// The fields of the lines of a target.
-pub fn lines(service: &Service, target: &str) -> Vec<Value> {
-    let log = service.log.lock().unwrap();
-    log.lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|line| line["target"] == target)
-        .map(|mut line| line["fields"].take())
-        .collect()
+/// The fields of a target's lines of a kind, of which there are this many; waits for them.
+pub async fn lines(
+    service: &Service,
+    target: &str,
+    count: usize,
+    which: impl Fn(&Value) -> bool,
+) -> Vec<Value> {
+    let mut found = Vec::new();
+    let what = format!("{count} lines of {target}");
+    eventually(&what, Duration::from_secs(10), async || {
+        let log = service.log.lock().unwrap();
+        found = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| line["target"] == target)
+            .map(|mut line| line["fields"].take())
+            .filter(&which)
+            .collect();
+        found.len() >= count
+    })
+    .await;
+    assert_eq!(found.len(), count, "{found:?}");
+    found
 }
 
 /// Writes the authority and a server's certificate.

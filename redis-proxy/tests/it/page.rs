@@ -100,12 +100,5 @@ async fn hostile_text_is_escaped_and_a_bad_question_is_answered() {
         );
         assert!(text.contains("192.0.2.1"), "the rest is there: {query}");
     }
-    assert_eq!(
-        control
-            .audit()
-            .iter()
-            .filter(|line| line["code"] == "bad_query")
-            .count(),
-        5
-    );
+    control.audit(5, |line| line["code"] == "bad_query").await;
 }

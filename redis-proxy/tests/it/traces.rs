@@ -112,7 +112,7 @@ async fn nothing_waits_for_a_collector_that_is_gone_or_refuses() {
             metrics.contains("redis_proxy_spans_total{result=\"lost\"} 3")
         })
         .await;
-        let log = service.log.lock().unwrap();
+        let log = service.log_with("spans are lost").await;
         assert_eq!(log.matches("spans are lost").count(), 1, "{log}");
     }
     assert!(!batches.lock().unwrap().is_empty());
