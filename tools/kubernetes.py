@@ -3,11 +3,12 @@
 usage: kubernetes.py <wheel of kubernetes-validate> <version> <file>...
 
 Then against each other: selectors find pods, ports have names, what is pointed at is there. The last line says how many
-documents were checked. Of what is not Kubernetes' own, ServiceMonitors are checked for the fields that we use, and all
-others are counted as foreign.
+documents were checked. Of what is not Kubernetes' own, ServiceMonitors are checked against the operator's definition (servicemonitor.json),
+and all others are counted as foreign.
 """
 
 import json
+import pathlib
 import sys
 import zipfile
 
@@ -31,45 +32,27 @@ def retrieve(uri):
     return json.loads(archive.read(folder + uri.rsplit("/", 1)[-1]))
 
 
-MONITOR = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["selector", "endpoints"],
-    "properties": {
-        "selector": {"type": "object"},
-        "endpoints": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["port", "path"],
-                "properties": {
-                    "port": {"type": "string"},
-                    "path": {"type": "string", "pattern": "^/"},
-                    "interval": {"type": "string", "pattern": "^[0-9]+s$"},
-                    "scrapeTimeout": {"type": "string", "pattern": "^[0-9]+s$"},
-                    "metricRelabelings": {"type": "array", "items": {
-                        "type": "object",
-                        "additionalProperties": False,
-                        "properties": {
-                            "sourceLabels": {"type": "array", "items": {"type": "string"}},
-                            "regex": {"type": "string"},
-                            "targetLabel": {"type": "string"},
-                            "replacement": {"type": "string"},
-                            "action": {"enum": ["keep", "drop", "replace"]},
-                        },
-                    }},
-                },
-            },
-        },
-    },
-}
+def strict(schema):
+    """A definition's schema, in which an unknown field is an error; Kubernetes would drop it without a word."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {} if "properties" not in schema else {"additionalProperties": False}
+    return closed | {key: strict(part) for key, part in schema.items()}
+
+
+def service_monitor():
+    schema = json.loads(pathlib.Path(__file__).with_name("servicemonitor.json").read_text(encoding="utf-8"))
+    for part in ("apiVersion", "kind", "metadata"):
+        schema["properties"][part] = {}
+    return strict(schema)
 
 
 def errors_of(document):
     """What is wrong with a document, or None if nobody here knows its kind."""
-    if document["kind"] == "ServiceMonitor":
-        return jsonschema_rs.Draft7Validator(MONITOR).iter_errors(document["spec"])
+    if (document["apiVersion"], document["kind"]) == ("monitoring.coreos.com/v1", "ServiceMonitor"):
+        return jsonschema_rs.Draft7Validator(service_monitor()).iter_errors(document)
     schema = schema_of(document)
     if schema is None:
         return None
@@ -103,6 +86,10 @@ def dangling(documents):
             account = spec["template"]["spec"]["serviceAccountName"]
             if account not in [d["metadata"]["name"] for d in of("ServiceAccount")]:
                 yield f"{name}: there is no ServiceAccount {account}"
+        if kind == "ConfigMap":
+            volumes = [v for it in deployments.values() for v in it["spec"]["volumes"]]
+            if not any(v.get("configMap", {}).get("name") == document["metadata"]["name"] for v in volumes):
+                yield f"{name} is nobody's volume"
         if kind == "Service":
             found = chosen(spec["selector"].items())
             if not found:
