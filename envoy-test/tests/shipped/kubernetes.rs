@@ -1,7 +1,7 @@
 //! `ops/kubernetes` and `ops/spire`: manifests against the schemas of Kubernetes.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use envoy_test::artifacts::workspace;
@@ -9,15 +9,21 @@ use envoy_test::shipped::Shipped;
 
 const VERSION: &str = "1.32";
 
-fn manifests() -> Vec<PathBuf> {
-    let entries = fs::read_dir(workspace().join("ops/kubernetes")).unwrap();
+/// The manifests in a folder.
+pub fn manifests(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
     paths.sort();
     paths
 }
 
-fn check(files: &[PathBuf]) -> (bool, String) {
+fn shipped() -> Vec<PathBuf> {
+    manifests(&workspace().join("ops/kubernetes"))
+}
+
+/// Whether Kubernetes would take them, and they fit together; and what was said.
+pub fn check(files: &[PathBuf]) -> (bool, String) {
     let output = Command::new(workspace().join(".tools/bin/kubernetes-check"))
         .arg(VERSION)
         .args(files)
@@ -29,7 +35,7 @@ fn check(files: &[PathBuf]) -> (bool, String) {
 
 #[test]
 fn manifests_are_as_kubernetes_has_them_and_fit_together() {
-    let (good, said) = check(&manifests());
+    let (good, said) = check(&shipped());
     assert!(
         good && said.contains("16 checked, 0 foreign, 0 wrong"),
         "{said}"
@@ -66,7 +72,7 @@ fn a_mistake_in_a_manifest_is_found() {
         ),
     ] {
         let mut files = Vec::new();
-        for path in manifests() {
+        for path in shipped() {
             let name = path.file_name().unwrap().to_owned();
             let mut text = fs::read_to_string(&path).unwrap();
             if name == file {

@@ -9,6 +9,7 @@
 )]
 
 mod browsers;
+mod chart;
 mod client;
 mod egress;
 mod kubernetes;
