@@ -14,6 +14,8 @@ export WASM_TOOLCHAIN ?=
 export STORE ?=
 # 1: fewer and shorter rounds of the benchmark, and docs/benchmarks.md stays as it is.
 export QUICK ?=
+# host:port of a limiter that Envoy's `ratelimit` asks over gRPC: the benchmark measures it beside ours.
+export LIMITER ?=
 
 ENVOY_TEST = cargo run --locked --profile ci --package envoy-test
 LIMITS_TEST = cargo build --locked --release --package redis-proxy --package limits-test && \
@@ -113,10 +115,12 @@ tarpit-bench: ## What 5,000 clients in the tarpit cost the others (5 minutes)
 	@cargo run --locked --profile ci --package limits-test --bin tarpit-bench
 
 .PHONY: bench
-bench: ## What each filter costs beside Envoy's own and beside none (10 minutes; QUICK=1: 3)
+bench: ## What each filter costs beside Envoy's own and beside none (12 minutes; QUICK=1: 4; LIMITER=host:port)
 	@tools/setup.sh build envoy
 	@tools/wasm.sh
-	@cargo run --locked --release --package bench -- $(if $(filter 1,$(QUICK)),--quick)
+	@cargo build --locked --release --package redis-proxy --package bench
+	@cargo run --locked --release --package bench -- $(if $(filter 1,$(QUICK)),--quick) \
+		$(if $(LIMITER),--limiter "$(LIMITER)")
 
 .PHONY: dashboards
 dashboards: ## Write ops/grafana and ops/prometheus anew; draw the dashboards from a run (4 minutes)

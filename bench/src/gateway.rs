@@ -10,7 +10,7 @@ use kong_test::{Kong, Source};
 use serde_json::{Value, json};
 use testkit::workspace;
 
-use crate::process;
+use crate::{limiter, process};
 
 const LISTENER: &str = "bench";
 
@@ -56,7 +56,8 @@ impl Gateway {
         if let Some(chain) = manager["http_filters"].as_array_mut() {
             chain.splice(0..0, filters.iter().cloned());
         }
-        let (mut envoy, taken) = Envoy::start_with(clusters, &document, workers)?;
+        let (mut envoy, taken) =
+            Envoy::start_adjusted(clusters, &document, workers, limiter::speak_http2)?;
         if let Err(rejected) = taken {
             return Err(rejected.log);
         }

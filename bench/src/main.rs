@@ -1,6 +1,9 @@
 //! What filters cost, beside Envoy's own and beside none, on this machine: `make bench`.
 //!
-//! usage: bench [--quick] [--crossings] [--only <part of a name>]… [--no-document]
+//! usage: bench [--quick] [--crossings] [--only <part of a name>]… [--limiter <host:port>] [--no-document]
+//!
+//! A limiter is whatever speaks `envoy.service.ratelimit.v3.RateLimitService` over gRPC in clear text and lets everything of
+//! the domain `bench` pass; docs/benchmarks.md says what it is asked.
 
 // A benchmark: what is unexpected ends it with a message.
 #![allow(
@@ -12,34 +15,40 @@
 mod client;
 mod crossing;
 mod gateway;
+mod limiter;
+mod native;
 mod process;
 mod report;
 mod sample;
 mod site;
 mod target;
 mod variant;
+mod workers;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
+use limiter::Limiter;
 use report::{Line, MARK, Measured};
 use site::Site;
 use testkit::workspace;
-use variant::{ALL_ONE, ALL_SEPARATE, BARE, EMPTY, ONE, Tokens, Variant};
+use variant::{ALL_ONE, ALL_SEPARATE, Asks, BARE, EMPTY, New, ONE, Variant};
 
 const CONNECTIONS: usize = 8;
-/// New tokens before anything counts.
-const WARM_UP_TOKENS: usize = 1_500;
+/// New tokens and clients before anything counts.
+const WARM_UP_FRESH: usize = 1_500;
 
 /// How much is measured.
 struct Plan {
     rounds: usize,
     lasts: Duration,
-    /// Requests of a round in which each has a new token.
+    /// Requests of a round in which each has a new token or client.
     fresh: usize,
     /// Seconds that each gateway is loaded before anything counts: V8 compiles what runs often a second time.
     warm_up: Duration,
     only: Vec<String>,
+    /// Where an external limiter listens.
+    limiter: Option<String>,
     /// Calls of the gateway one by one, not filters.
     crossings: bool,
     write: bool,
@@ -52,6 +61,7 @@ fn main() -> ExitCode {
         fresh: 250,
         warm_up: Duration::from_secs(5),
         only: Vec::new(),
+        limiter: None,
         crossings: false,
         write: true,
     };
@@ -70,10 +80,11 @@ fn main() -> ExitCode {
                 plan.write = false;
             }
             "--no-document" => plan.write = false,
+            "--limiter" => plan.limiter = arguments.next(),
             "--only" => plan.only.extend(arguments.next()),
             _ => {
                 eprintln!(
-                    "usage: bench [--quick] [--crossings] [--only <part of a name>]… [--no-document]"
+                    "usage: bench [--quick] [--crossings] [--only <part of a name>]… [--limiter <host:port>] [--no-document]"
                 );
                 return ExitCode::from(2);
             }
@@ -98,11 +109,14 @@ impl Plan {
 fn run(plan: &Plan) -> Result<(), String> {
     let before = process::load();
     eprintln!("starting a gateway for each variant");
-    let mut site = Site::start(|jwks, folder| {
+    let limiter = (plan.limiter.as_deref().filter(|_| !plan.crossings))
+        .map(Limiter::find)
+        .transpose()?;
+    let mut site = Site::start(limiter.as_ref(), |jwks, folder| {
         if plan.crossings {
             return crossing::all(folder);
         }
-        let mut variants = variant::all(jwks, folder)?;
+        let mut variants = variant::all(jwks, folder, limiter.as_ref())?;
         variants.retain(|variant| plan.wants(variant));
         Ok(variants)
     })?;
@@ -110,15 +124,22 @@ fn run(plan: &Plan) -> Result<(), String> {
         .map(|running| Line {
             name: running.variant.name,
             what: running.variant.what,
+            base: running.variant.base(),
+            asks: running.variant.asks,
             rounds: Vec::new(),
             calm: Vec::new(),
             resident: 0.0,
         })
         .collect();
-    let requests = site.requests(WARM_UP_TOKENS)?;
+    let requests = site.requests(WARM_UP_FRESH)?;
     for running in &site.running {
         eprint!("\r  warming up {:<40}", running.variant.name);
-        running.round(&requests, CONNECTIONS, plan.warm_up)?;
+        running
+            .round(&requests, CONNECTIONS, plan.warm_up)
+            .map_err(|error| match &limiter {
+                Some(limiter) if running.variant.asks == Asks::Limiter => limiter.explain(&error),
+                _ => error,
+            })?;
     }
     for round in 0..=plan.rounds {
         let requests = site.requests(plan.fresh)?;
@@ -135,7 +156,7 @@ fn run(plan: &Plan) -> Result<(), String> {
         let requests = site.requests(0)?;
         for (running, line) in site.running.iter().zip(&mut lines) {
             let compared = [BARE, ALL_SEPARATE, ALL_ONE].contains(&line.name);
-            if compared && running.variant.tokens == Tokens::Seen {
+            if compared && running.variant.new == New::Nothing {
                 line.calm.push(running.round(&requests, 1, plan.lasts)?);
             }
         }
@@ -158,6 +179,7 @@ fn run(plan: &Plan) -> Result<(), String> {
         machine: process::machine(),
         load: (before, process::load()),
         rounds: plan.rounds,
+        limiter: limiter.map(|limiter| limiter.about),
         per_worker,
     };
     if plan.crossings {

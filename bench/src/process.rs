@@ -44,6 +44,50 @@ pub fn with_descendants(first: u32) -> Result<Vec<u32>, String> {
     Ok(found)
 }
 
+/// What a process is called.
+#[must_use]
+pub fn name(pid: u32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim().to_owned())
+}
+
+/// The process that listens on a TCP port of this machine, if this user may see it.
+#[must_use]
+pub fn listening(port: u16) -> Option<u32> {
+    let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .flat_map(|table| {
+            let listeners = table.lines().filter_map(|line| listener(line, port));
+            listeners.collect::<Vec<_>>()
+        })
+        .collect();
+    let has = |pid: &u32| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd"));
+        files.into_iter().flatten().flatten().any(|file| {
+            fs::read_link(file.path()).is_ok_and(|target| {
+                let target = target.to_string_lossy();
+                sockets.iter().any(|socket| *socket == target)
+            })
+        })
+    };
+    let names = fs::read_dir("/proc").ok()?.flatten();
+    names
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .find(has)
+}
+
+/// A line of `/proc/net/tcp` as the link of its socket, if that listens on this port.
+fn listener(line: &str, port: u16) -> Option<String> {
+    const LISTENS: &str = "0A";
+    let mut fields = line.split_whitespace().skip(1);
+    let (_, at) = fields.next()?.rsplit_once(':')?;
+    let state = fields.nth(1)?;
+    let inode = fields.nth(5)?;
+    let found = state == LISTENS && u16::from_str_radix(at, 16) == Ok(port);
+    found.then(|| format!("socket:[{inode}]"))
+}
+
 /// Resident memory in KiB.
 ///
 /// # Errors
@@ -75,4 +119,20 @@ pub fn machine() -> String {
 pub fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or("?").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn who_listens_is_found() {
+        let own = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = own.local_addr().unwrap().port();
+        assert_eq!(listening(port), Some(std::process::id()));
+        drop(own);
+        assert_eq!(listening(port), None);
+    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kong_test::Source;
+use limits_test::store_service::StoreService;
 use serde_json::json;
 use tempfile::TempDir;
 use testkit::http_server::wall_clock;
@@ -15,10 +16,15 @@ use testkit::{Key, Token, World};
 use wire::lists::ListName;
 use wire::quota::Quota;
 
-use crate::client::{Load, Requests};
+use crate::client::{Load, Requests, Served};
 use crate::gateway::Gateway;
+use crate::limiter::{self, Limiter};
 use crate::process;
-use crate::variant::{AUDIENCE, ENTRIES, Host, ISSUER, JWKS_PATH, Tokens, Variant};
+use crate::variant::{
+    AUDIENCE, Asks, ENTRIES, Host, ISSUER, JWKS_PATH, LONG_TARPIT, New, QUOTAS, REDIS_PROXY,
+    Variant,
+};
+use crate::workers;
 
 /// What Kong's own plugin takes for a credential; every request carries it.
 pub const API_KEY: &str = "bench-key";
@@ -26,6 +32,8 @@ pub const API_KEY: &str = "bench-key";
 const TENANT: &str = "tenant-3";
 /// Lists and keys are there by then.
 const SETTLED: Duration = Duration::from_secs(4);
+/// Sent before a round counts: what has lapsed since the round before is fetched again, and connections are open.
+const LEAD_IN: Duration = Duration::from_millis(50);
 /// Workers of the Envoy whose memory is compared with that of one.
 const WORKERS: u32 = 5;
 
@@ -34,6 +42,26 @@ pub struct Running {
     pub variant: Variant,
     gateway: Gateway,
     address: SocketAddr,
+    /// The process that it asks, if there is one whose CPU counts.
+    service: Option<u32>,
+}
+
+/// The requests of one round.
+pub struct Sends {
+    same: Requests,
+    tokens: Requests,
+    clients: Requests,
+}
+
+impl Sends {
+    fn to(&self, variant: &Variant) -> Requests {
+        match variant.new {
+            New::Nothing => &self.same,
+            New::Token => &self.tokens,
+            New::Client => &self.clients,
+        }
+        .clone()
+    }
 }
 
 /// All of them, and what they need.
@@ -43,10 +71,14 @@ pub struct Site {
     /// With the modules that are made here.
     _folder: TempDir,
     key: Key,
-    minted: usize,
-    // Ends after the gateways.
+    /// Tokens and clients so far.
+    made: usize,
+    token: String,
+    // These end after the gateways.
     _upstream: Option<Gateway>,
-    _world: Loopback,
+    _redis_proxy: Option<StoreService>,
+    world: World,
+    _services: [Loopback; 2],
 }
 
 impl Site {
@@ -55,22 +87,42 @@ impl Site {
     /// # Errors
     /// When something did not start.
     pub fn start(
+        limiter: Option<&Limiter>,
         choose: impl FnOnce(&str, &Path) -> Result<Vec<Variant>, String>,
     ) -> Result<Self, String> {
         let key = Key::rsa("bench", 0);
-        let world = World::new();
+        let (world, long_tarpit) = (World::new(), World::new());
         world.auth.publish(JWKS_PATH, [&key]);
         let now = wall_clock();
         for n in 0..ENTRIES {
-            let entry = format!("ip 10.{}.{}.{} 24h", n >> 16, (n >> 8) & 255, n & 255);
+            let entry = format!("ip {} 24h", workers::entry(n));
             world.lists.add_text(ListName::Deny, &entry, now)?;
+            long_tarpit.lists.add_text(ListName::Tarpit, &entry, now)?;
         }
         world.limits.set_quota(TENANT, Some(quota()));
-        let mut services = Loopback::new();
-        services.open(&world)?;
-        let mut clusters = services.addresses().clone();
+        let mut services = [Loopback::new(), Loopback::new()];
+        let [first, second] = &mut services;
+        first.open(&world)?;
+        second.open(&long_tarpit)?;
+        let mut clusters = first.addresses().clone();
+        let mut also = |name: &str, address: Option<&SocketAddr>| {
+            let address = address.ok_or_else(|| format!("nobody serves {name}"))?;
+            clusters.insert(name.to_owned(), *address);
+            Ok::<_, String>(())
+        };
+        also(LONG_TARPIT, second.addresses().get("list_service"))?;
+        also(QUOTAS, first.addresses().get(REDIS_PROXY))?;
+        if let Some(limiter) = limiter {
+            also(limiter::CLUSTER, Some(&limiter.address))?;
+        }
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let variants = choose(&jwks([&key]).to_string(), folder.path())?;
+        let redis_proxy = (variants.iter())
+            .any(|variant| variant.asks == Asks::RedisProxy)
+            .then(|| StoreService::start("log = \"warn\"\n"));
+        if let Some(redis_proxy) = &redis_proxy {
+            clusters.insert(REDIS_PROXY.into(), redis_proxy.address());
+        }
         // The upstream is an Envoy too: nothing faster is at hand, and its time is not counted.
         let upstream = if variants.iter().any(Variant::has_upstream) {
             let (gateway, address) = Gateway::envoy(&clusters, &[], false, 1)?;
@@ -82,34 +134,53 @@ impl Site {
         let mut running = Vec::new();
         for variant in variants {
             eprintln!("  starting {}", variant.name);
-            running.push(Running::start(variant, &clusters, 1)?);
+            let service = match variant.asks {
+                Asks::Nobody => None,
+                Asks::RedisProxy => redis_proxy.as_ref().map(StoreService::pid),
+                Asks::Limiter => limiter.and_then(|limiter| limiter.process),
+            };
+            running.push(Running::start(variant, service, &clusters, 1)?);
         }
         std::thread::sleep(SETTLED);
+        let token = token(&key, 0)?;
         Ok(Self {
             running,
             clusters,
             _folder: folder,
             key,
-            minted: 0,
+            made: 0,
+            token,
             _upstream: upstream,
-            _world: services,
+            _redis_proxy: redis_proxy,
+            world,
+            _services: services,
         })
     }
 
-    /// A request with a token that was never seen.
-    fn fresh(&mut self) -> Result<Vec<u8>, String> {
-        self.minted += 1;
-        request(&self.key, self.minted)
-    }
-
-    /// The requests of one round, for those who see tokens again and for those who do not.
+    /// The requests of one round, so many of them for those who never see the same again.
     ///
     /// # Errors
     /// When no token could be made.
-    pub fn requests(&mut self, fresh: usize) -> Result<[Requests; 2], String> {
-        let same = request(&self.key, 0)?;
-        let each: Vec<Vec<u8>> = (0..fresh).map(|_| self.fresh()).collect::<Result<_, _>>()?;
-        Ok([Requests::Same(same.into()), Requests::Each(each.into())])
+    pub fn requests(&mut self, fresh: usize) -> Result<Sends, String> {
+        let first = self.made;
+        self.made += fresh;
+        let numbers = first + 1..=self.made;
+        let tokens: Vec<Vec<u8>> = (numbers.clone())
+            .map(|number| Ok(request(&token(&self.key, number)?, &Client::known())))
+            .collect::<Result<_, String>>()?;
+        let clients: Vec<Vec<u8>> = numbers
+            .map(|number| {
+                let client = Client::new(number);
+                let limits = &self.world.limits;
+                limits.set_quota(&client.tenant, Some(quota()));
+                request(&self.token, &client)
+            })
+            .collect();
+        Ok(Sends {
+            same: Requests::Same(request(&self.token, &Client::known()).into()),
+            tokens: Requests::Each(tokens.into()),
+            clients: Requests::Each(clients.into()),
+        })
     }
 
     /// What each worker of a variant needs, KiB: the difference between an Envoy with one and one with
@@ -133,8 +204,12 @@ impl Site {
         };
         let mut resident = Vec::new();
         for workers in [1, WORKERS] {
-            let running = Running::start(running.variant.clone(), &self.clusters, workers)?;
+            let running = Running::start(running.variant.clone(), None, &self.clusters, workers)?;
             std::thread::sleep(SETTLED);
+            if let (true, Gateway::Envoy(envoy)) = (running.variant.denies, &running.gateway) {
+                workers::all_deny(envoy, running.address, workers)
+                    .map_err(|error| format!("{name}, {workers} workers: {error}"))?;
+            }
             running.round(
                 &requests,
                 connections * usize::try_from(workers).unwrap_or(1),
@@ -168,6 +243,8 @@ impl Site {
 pub struct Round {
     /// CPU microseconds of the gateway per request.
     pub cpu: f64,
+    /// CPU microseconds per request of the service that is asked.
+    pub service: f64,
     pub per_second: f64,
     /// Microseconds.
     pub p50: f64,
@@ -178,6 +255,7 @@ impl Running {
     /// Starts its gateway. Kong has one worker, whatever is asked for.
     fn start(
         variant: Variant,
+        service: Option<u32>,
         clusters: &BTreeMap<String, SocketAddr>,
         workers: u32,
     ) -> Result<Self, String> {
@@ -194,6 +272,7 @@ impl Running {
             variant,
             gateway,
             address,
+            service,
         })
     }
 
@@ -203,29 +282,27 @@ impl Running {
     /// When a request was not let through.
     pub fn round(
         &self,
-        requests: &[Requests; 2],
+        requests: &Sends,
         connections: usize,
         lasts: Duration,
     ) -> Result<Round, String> {
-        let [same, each] = requests;
-        let requests = match self.variant.tokens {
-            Tokens::Seen => same.clone(),
-            Tokens::New => each.clone(),
-        };
-        let processes = self.gateway.processes()?;
-        let cpu =
-            || -> Result<Duration, String> { processes.iter().copied().map(process::cpu).sum() };
-        let before = cpu()?;
-        let load = Load {
+        let load = |lasts, requests| Load {
             to: self.address,
             connections,
             lasts,
             requests,
         };
-        let served = load
-            .run()
-            .map_err(|e| format!("{}: {e}", self.variant.name))?;
+        if self.variant.new == New::Nothing {
+            self.send(load(LEAD_IN, requests.same.clone()))?;
+        }
+        let processes = self.gateway.processes()?;
+        let cpu =
+            || -> Result<Duration, String> { processes.iter().copied().map(process::cpu).sum() };
+        let asked = || self.service.map_or(Ok(Duration::ZERO), process::cpu);
+        let (before, asked_before) = (cpu()?, asked()?);
+        let served = self.send(load(lasts, requests.to(&self.variant)))?;
         let spent = cpu()?.saturating_sub(before);
+        let service = asked()?.saturating_sub(asked_before);
         let mut micros: Vec<f64> = (served.latencies.iter())
             .map(|latency| latency.as_secs_f64() * 1e6)
             .collect();
@@ -233,10 +310,16 @@ impl Running {
         let count = micros.len().max(1) as f64;
         Ok(Round {
             cpu: spent.as_secs_f64() * 1e6 / count,
+            service: service.as_secs_f64() * 1e6 / count,
             per_second: count / served.took.as_secs_f64(),
             p50: crate::sample::quantile(&micros, 0.5),
             p99: crate::sample::quantile(&micros, 0.99),
         })
+    }
+
+    fn send(&self, load: Load) -> Result<Served, String> {
+        load.run()
+            .map_err(|e| format!("{}: {e}", self.variant.name))
     }
 
     /// Resident memory of its processes, KiB.
@@ -261,8 +344,41 @@ fn quota() -> Quota {
     }
 }
 
-/// What an API's client sends: a token of some size, a few headers.
-fn request(key: &Key, number: usize) -> Result<Vec<u8>, String> {
+/// Who a request comes from: everything that limits count by, and lists look at.
+struct Client {
+    address: String,
+    account: String,
+    tenant: String,
+    plan: String,
+    region: String,
+}
+
+impl Client {
+    /// The one that comes again and again.
+    fn known() -> Self {
+        Self {
+            address: "198.51.100.7".into(),
+            account: "acc-1".into(),
+            tenant: TENANT.into(),
+            plan: "gold".into(),
+            region: "eu-west".into(),
+        }
+    }
+
+    /// One that never came before.
+    fn new(n: usize) -> Self {
+        Self {
+            address: format!("11.{}.{}.{}", (n >> 16) & 255, (n >> 8) & 255, n & 255),
+            account: format!("acc-new-{n}"),
+            tenant: format!("tenant-new-{n}"),
+            plan: format!("plan-{n}"),
+            region: format!("region-{n}"),
+        }
+    }
+}
+
+/// A token of some size.
+fn token(key: &Key, number: usize) -> Result<String, String> {
     let mut token = Token::new("bench")
         .claim("iss", ISSUER)
         .claim("aud", AUDIENCE)
@@ -274,14 +390,25 @@ fn request(key: &Key, number: usize) -> Result<Vec<u8>, String> {
         .claim("jti", format!("{number:016x}"));
     token.exp_in = Some("12h".into());
     token.iat_in = Some("-1m".into());
-    let token = token.mint(wall_clock(), |_| Some(key.clone()), |text| Ok(text.into()))?;
-    Ok(format!(
+    token.mint(wall_clock(), |_| Some(key.clone()), |text| Ok(text.into()))
+}
+
+/// What an API's client sends: a token, a few headers.
+fn request(token: &str, client: &Client) -> Vec<u8> {
+    let Client {
+        address,
+        account,
+        tenant,
+        plan,
+        region,
+    } = client;
+    format!(
         "GET /v1/orders/4711?expand=lines HTTP/1.1\r\nhost: api.example.com\r\n\
          user-agent: orders-app/4.2 (linux; x86_64)\r\naccept: application/json\r\n\
          accept-encoding: gzip, br\r\naccept-language: en-GB,en;q=0.8\r\n\
-         x-forwarded-for: 198.51.100.7\r\nx-request-id: 0d1c5a6e-9f4b-4a52-8a4e-1f6b1c2d3e4f\r\n\
-         x-account-id: acc-1\r\nx-tenant-id: {TENANT}\r\nx-plan: gold\r\nx-region: eu-west\r\n\
+         x-forwarded-for: {address}\r\nx-request-id: 0d1c5a6e-9f4b-4a52-8a4e-1f6b1c2d3e4f\r\n\
+         x-account-id: {account}\r\nx-tenant-id: {tenant}\r\nx-plan: {plan}\r\nx-region: {region}\r\n\
          apikey: {API_KEY}\r\nauthorization: Bearer {token}\r\n\r\n"
     )
-    .into_bytes())
+    .into_bytes()
 }

@@ -1,30 +1,45 @@
-//! What is measured: filter chains of Envoy.
+//! What is measured: filter chains of Envoy and Kong.
 
 use envoy_test::artifacts;
 use kong_test::Source;
 use serde_json::{Value, json};
 
 use crate::gateway::KongChain;
+use crate::limiter::Limiter;
+use crate::native;
 
 /// Entries of the deny list.
 pub const ENTRIES: usize = 100_000;
 
-/// How requests come.
+/// What no worker has seen before, of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tokens {
-    /// All with one token, which was seen before.
-    Seen,
-    /// Each with one that was never seen.
-    New,
+pub enum New {
+    /// Nothing: all requests are the same.
+    Nothing,
+    /// Its token.
+    Token,
+    /// Its client: address, account, tenant, and the other headers that limits count by.
+    Client,
 }
 
-/// One way to run Envoy.
+/// A service whose CPU is part of the price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    Nobody,
+    RedisProxy,
+    Limiter,
+}
+
+/// One way to run a gateway.
 #[derive(Clone)]
 pub struct Variant {
     pub name: &'static str,
     pub what: &'static str,
     pub host: Host,
-    pub tokens: Tokens,
+    pub new: New,
+    pub asks: Asks,
+    /// Whether it denies clients that are on the deny list.
+    pub denies: bool,
 }
 
 /// Where it runs, and what.
@@ -48,6 +63,20 @@ impl Variant {
             Host::Kong(_) => true,
         }
     }
+
+    /// The bare variant that it is compared with.
+    #[must_use]
+    pub const fn base(&self) -> &'static str {
+        match (&self.host, self.new) {
+            (Host::Kong(_), _) => BARE_KONG,
+            (Host::Envoy { upstream: true, .. }, _) => BARE_UPSTREAM,
+            (Host::Envoy { .. }, New::Nothing) => match self.asks {
+                Asks::Limiter => BARE_ANSWERED,
+                Asks::Nobody | Asks::RedisProxy => BARE,
+            },
+            (Host::Envoy { .. }, New::Token | New::Client) => BARE_NEW,
+        }
+    }
 }
 
 /// Names of variants that others are compared with.
@@ -55,9 +84,15 @@ pub const BARE: &str = "bare";
 pub const BARE_UPSTREAM: &str = "bare, upstream";
 pub const BARE_KONG: &str = "bare, Kong";
 pub const BARE_NEW: &str = "bare, new tokens";
+pub const BARE_ANSWERED: &str = "bare, a filter answers";
 pub const EMPTY: &str = "empty Wasm filter";
 pub const SEPARATE: &str = "chain, 5 VMs";
 pub const ONE: &str = "chain, one VM";
+
+pub const LEASED: &str = "rate_limit";
+pub const LEASED_UPSTREAM: &str = "rate_limit, upstream";
+pub const LIMITER: &str = "ratelimit, gRPC limiter";
+pub const LIMITER_UPSTREAM: &str = "ratelimit, gRPC limiter, upstream";
 
 pub const ALL_SEPARATE: &str = "with quota, 6 VMs";
 pub const ALL_ONE: &str = "with quota, one VM";
@@ -65,12 +100,14 @@ pub const ALL_ONE: &str = "with quota, one VM";
 /// Our filters in the recommended order.
 pub const CHAIN: [&str; 6] = [
     "edge_headers",
-    "fingerprint_deny",
+    DENIES,
     "tarpit",
     "auth",
     "rate_limit",
     "quota",
 ];
+/// The one that denies who is on the deny list.
+const DENIES: &str = "fingerprint_deny";
 /// Those that targets are about.
 const FIVE: usize = 5;
 
@@ -78,119 +115,188 @@ const FIVE: usize = 5;
 ///
 /// # Errors
 /// When a filter has not been built.
-pub fn all(jwks: &str, folder: &std::path::Path) -> Result<Vec<Variant>, String> {
+pub fn all(
+    jwks: &str,
+    folder: &std::path::Path,
+    limiter: Option<&Limiter>,
+) -> Result<Vec<Variant>, String> {
     let empty = folder.join("empty.wasm");
     let module = wat::parse_str(include_str!("empty.wat")).map_err(|e| e.to_string())?;
     std::fs::write(&empty, module).map_err(|e| e.to_string())?;
-    let variant = |name, what, filters| Variant {
+    let pure = own("auth", &{
+        let mut options = options("auth");
+        options["crypto"] = json!("pure");
+        options
+    })?;
+    let long_tarpit = || {
+        let mut options = options("tarpit");
+        options["lists"] = service(LONG_TARPIT);
+        own("tarpit", &options)
+    };
+    let five = CHAIN.get(..FIVE).unwrap_or_default();
+    let empty = wasm("empty", &empty, &json!({}));
+    let mut variants = vec![
+        native(BARE, "Envoy without filters", vec![]),
+        native(
+            "jwt_authn",
+            "native, RS256, no cache",
+            vec![native::jwt_authn(jwks, false)],
+        ),
+        native(
+            "jwt_authn, cached",
+            "native, with its token cache",
+            vec![native::jwt_authn(jwks, true)],
+        ),
+        native(
+            "local_ratelimit",
+            "native, one bucket",
+            vec![native::local_ratelimit()],
+        ),
+        native("rbac", "native, 100 addresses denied", vec![native::rbac()]),
+        native(EMPTY, "what any Wasm filter costs", vec![empty]),
+        ours("edge_headers", "", &["edge_headers"])?,
+        ours("fingerprint_deny", "100,000 entries", &[DENIES])?,
+        ours("tarpit", "an empty list", &["tarpit"])?,
+        native("tarpit, long list", "100,000 entries", vec![long_tarpit()?]),
+        ours("auth", "a token seen before", &["auth"])?,
+        ours(LEASED, "leased, 6 dimensions", &["rate_limit"])?,
+        ours("quota", "a tenant seen before", &["quota"])?,
+        ours(SEPARATE, "all five, each in its own VM", five)?,
+        one(ONE, "all five as one module", five)?,
+        ours(
+            ALL_SEPARATE,
+            "the whole recommended chain, each in its own VM",
+            &CHAIN,
+        )?,
+        one(ALL_ONE, "the whole recommended chain as one module", &CHAIN)?,
+        native(BARE_NEW, "Envoy without filters", vec![]).with_new(New::Token),
+        native(
+            "jwt_authn, new tokens",
+            "native, RS256",
+            vec![native::jwt_authn(jwks, true)],
+        )
+        .with_new(New::Token),
+        ours("auth, new tokens", "Envoy's crypto", &["auth"])?.with_new(New::Token),
+        native(
+            "auth, new tokens, pure Rust",
+            "as in Kong, but in V8",
+            vec![pure],
+        )
+        .with_new(New::Token),
+        one("chain, one VM, new tokens", "Envoy's crypto", five)?.with_new(New::Token),
+        ours(
+            "fingerprint_deny, new clients",
+            "100,000 entries",
+            &[DENIES],
+        )?
+        .with_new(New::Client),
+        native(
+            "tarpit, long list, new clients",
+            "100,000 entries",
+            vec![long_tarpit()?],
+        )
+        .with_new(New::Client),
+        ours(
+            "rate_limit, new clients",
+            "six dimensions, five of them with a new key: each request asks",
+            &["rate_limit"],
+        )?
+        .with_new(New::Client),
+        ours(
+            "quota, new clients",
+            "a new tenant: each request asks",
+            &["quota"],
+        )?
+        .with_new(New::Client),
+        native(BARE_UPSTREAM, "Envoy without filters", vec![]).with_upstream(),
+        ours(LEASED_UPSTREAM, "leased, 6 dimensions", &["rate_limit"])?.with_upstream(),
+        ours("chain, 5 VMs, upstream", "", five)?.with_upstream(),
+        one("chain, one VM, upstream", "", five)?.with_upstream(),
+    ];
+    if limiter.is_some() {
+        variants.extend(with_a_limiter());
+    }
+    if Source::find().is_ok() {
+        variants.extend(in_kong());
+    }
+    Ok(variants)
+}
+
+impl Variant {
+    fn with_new(self, new: New) -> Self {
+        Self { new, ..self }
+    }
+
+    fn with_upstream(mut self) -> Self {
+        if let Host::Envoy { upstream, .. } = &mut self.host {
+            *upstream = true;
+        }
+        self
+    }
+}
+
+fn native(name: &'static str, what: &'static str, filters: Vec<Value>) -> Variant {
+    Variant {
         name,
         what,
         host: Host::Envoy {
             filters,
             upstream: false,
         },
-        tokens: Tokens::Seen,
-    };
-    let new = |variant: Variant| Variant {
-        tokens: Tokens::New,
+        new: New::Nothing,
+        asks: Asks::Nobody,
+        denies: false,
+    }
+}
+
+/// Filters of ours, each in a virtual machine of its own.
+fn ours(name: &'static str, what: &'static str, filters: &[&str]) -> Result<Variant, String> {
+    let modules = (filters.iter())
+        .map(|name| own(name, &options(name)))
+        .collect::<Result<_, _>>()?;
+    Ok(Variant {
+        asks: asks(filters),
+        denies: filters.contains(&DENIES),
+        ..native(name, what, modules)
+    })
+}
+
+/// Filters of ours as one module.
+fn one(name: &'static str, what: &'static str, filters: &[&str]) -> Result<Variant, String> {
+    let module = own("portcullis", &sections(filters))?;
+    Ok(Variant {
+        asks: asks(filters),
+        denies: filters.contains(&DENIES),
+        ..native(name, what, vec![module])
+    })
+}
+
+/// Whom filters of ours ask while requests wait, or ahead of them.
+fn asks(filters: &[&str]) -> Asks {
+    if filters.contains(&"rate_limit") {
+        Asks::RedisProxy
+    } else {
+        Asks::Nobody
+    }
+}
+
+/// Envoy's own filter before an external limiter. It passes over routes that answer by themselves.
+fn with_a_limiter() -> [Variant; 3] {
+    let what = "native: six descriptors, each request asks the external limiter";
+    let asks = |variant| Variant {
+        asks: Asks::Limiter,
         ..variant
     };
-    let upstream = |name, what, filters| Variant {
-        host: Host::Envoy {
-            filters,
-            upstream: true,
-        },
-        ..variant(name, what, vec![])
-    };
-    let ours = |names: &[&str]| -> Result<Vec<Value>, String> {
-        names.iter().map(|name| own(name, &options(name))).collect()
-    };
-    let pure = own("auth", &{
-        let mut options = options("auth");
-        options["crypto"] = json!("pure");
-        options
-    })?;
-    let five = CHAIN.get(..FIVE).unwrap_or_default();
-    let one_of = |names: &[&str]| own("portcullis", &sections(names));
-    let one = || one_of(five);
-    let mut variants = vec![
-        variant(BARE, "Envoy without filters", vec![]),
-        variant(
-            "jwt_authn",
-            "native, RS256, no cache",
-            vec![jwt_authn(jwks, false)],
+    let asked = vec![native::ratelimit(), native::answers()];
+    [
+        native(
+            BARE_ANSWERED,
+            "Envoy's fault filter answers 200 itself",
+            vec![native::answers()],
         ),
-        variant(
-            "jwt_authn, cached",
-            "native, with its token cache",
-            vec![jwt_authn(jwks, true)],
-        ),
-        variant(
-            "local_ratelimit",
-            "native, one bucket",
-            vec![local_ratelimit()],
-        ),
-        variant("rbac", "native, 100 addresses denied", vec![rbac()]),
-        variant(
-            EMPTY,
-            "what any Wasm filter costs",
-            vec![wasm("empty", &empty, &json!({}))],
-        ),
-        variant("edge_headers", "", ours(&["edge_headers"])?),
-        variant(
-            "fingerprint_deny",
-            "100,000 entries",
-            ours(&["fingerprint_deny"])?,
-        ),
-        variant("tarpit", "an empty list", ours(&["tarpit"])?),
-        variant("auth", "a token seen before", ours(&["auth"])?),
-        variant("rate_limit", "leased, 6 dimensions", ours(&["rate_limit"])?),
-        variant(SEPARATE, "all five, each in its own VM", ours(five)?),
-        variant(ONE, "all five as one module", vec![one()?]),
-        variant(
-            ALL_SEPARATE,
-            "the whole recommended chain, each in its own VM",
-            ours(&CHAIN)?,
-        ),
-        variant(
-            ALL_ONE,
-            "the whole recommended chain as one module",
-            vec![one_of(&CHAIN)?],
-        ),
-        new(variant(BARE_NEW, "Envoy without filters", vec![])),
-        new(variant(
-            "jwt_authn, new tokens",
-            "native, RS256",
-            vec![jwt_authn(jwks, true)],
-        )),
-        new(variant(
-            "auth, new tokens",
-            "Envoy's crypto",
-            ours(&["auth"])?,
-        )),
-        new(variant(
-            "auth, new tokens, pure Rust",
-            "as in Kong, but in V8",
-            vec![pure],
-        )),
-        new(variant(
-            "chain, one VM, new tokens",
-            "Envoy's crypto",
-            vec![one()?],
-        )),
-        upstream(BARE_UPSTREAM, "Envoy without filters", vec![]),
-        upstream(
-            "rate_limit, upstream",
-            "leased, 6 dimensions",
-            ours(&["rate_limit"])?,
-        ),
-        upstream("chain, 5 VMs, upstream", "", ours(five)?),
-        upstream("chain, one VM, upstream", "", vec![one()?]),
-    ];
-    if Source::find().is_ok() {
-        variants.extend(in_kong());
-    }
-    Ok(variants)
+        asks(native(LIMITER, what, asked)),
+        asks(native(LIMITER_UPSTREAM, what, vec![native::ratelimit()])).with_upstream(),
+    ]
 }
 
 /// The same in Kong, beside what operators use there.
@@ -198,13 +304,15 @@ fn in_kong() -> Vec<Variant> {
     let variant = |name, what, filters: &[&str], plugins| Variant {
         name,
         what,
+        asks: asks(filters),
+        denies: filters.contains(&DENIES),
         host: Host::Kong(KongChain {
             filters: (filters.iter())
                 .map(|name| json!({"name": name, "config": options(name)}))
                 .collect(),
             plugins,
         }),
-        tokens: Tokens::Seen,
+        new: New::Nothing,
     };
     let lua = vec![
         json!({"name": "key-auth"}),
@@ -218,7 +326,12 @@ fn in_kong() -> Vec<Variant> {
             filters: vec![json!({"name": "portcullis", "config": sections(five)})],
             plugins: vec![],
         }),
-        ..variant("Kong, chain, one VM", "all five as one module", &[], vec![])
+        ..variant(
+            "Kong, chain, one VM",
+            "all five as one module",
+            five,
+            vec![],
+        )
     };
     vec![
         variant(
@@ -258,9 +371,9 @@ fn sections(names: &[&str]) -> Value {
 
 /// What a filter of ours is configured with, alone or in a chain.
 fn options(name: &str) -> Value {
-    let lists = json!({"upstream": "list_service", "authority": "list_service"});
+    let lists = service("list_service");
     match name {
-        "fingerprint_deny" => json!({
+        DENIES => json!({
             "lists": lists,
             "client": {"trusted_proxies": ["127.0.0.0/8"]},
             "sampling": {"every": 0},
@@ -275,24 +388,46 @@ fn options(name: &str) -> Value {
             "rules": [{"match": {"prefix": "/v1"}, "any_of": [{"jwt": "bench"}]}],
         }),
         "rate_limit" => json!({
-            "proxy": {"upstream": "redis_proxy", "authority": "redis_proxy"},
+            "proxy": asked(REDIS_PROXY),
             "trusted_proxies": ["127.0.0.0/8"],
-            "rules": [{"match": {"prefix": "/v1"}, "limits": [
-                {"dimension": "ip", "limit": "100000/s"},
-                {"dimension": "consumer", "limit": "100000/s"},
-                {"dimension": "tenant", "limit": "100000/s"},
-                {"dimension": "header", "header": "x-plan", "limit": "100000/s"},
-                {"dimension": "header", "header": "x-region", "limit": "100000/s"},
-                {"dimension": "global", "limit": "100000/s"},
+            "rules": [{"match": {"prefix": "/v1"}, "on_failure": "deny", "limits": [
+                {"dimension": "ip", "limit": LIMIT},
+                {"dimension": "consumer", "limit": LIMIT},
+                {"dimension": "tenant", "limit": LIMIT},
+                {"dimension": "header", "header": "x-plan", "limit": LIMIT},
+                {"dimension": "header", "header": "x-region", "limit": LIMIT},
+                {"dimension": "global", "limit": LIMIT},
             ]}],
         }),
         "quota" => json!({
-            "proxy": {"upstream": "redis_proxy", "authority": "redis_proxy"},
-            "rules": [{"match": {"prefix": "/v1"}, "mode": "enforce"}],
+            "proxy": asked(QUOTAS),
+            "rules": [{
+                "match": {"prefix": "/v1"}, "mode": "enforce",
+                "on_failure": "deny", "without_quota": "deny",
+            }],
         }),
         _ => json!({}),
     }
 }
+
+/// Services by the names of their clusters.
+pub const REDIS_PROXY: &str = "redis_proxy";
+pub const QUOTAS: &str = "quota_service";
+pub const LONG_TARPIT: &str = "long_tarpit";
+
+fn service(name: &str) -> Value {
+    json!({"upstream": name, "authority": name})
+}
+
+/// Nobody passes unasked: a request that is not answered in time is refused, and ends the run.
+fn asked(name: &str) -> Value {
+    let mut proxy = service(name);
+    proxy["timeout"] = json!("1s");
+    proxy
+}
+
+/// Of each dimension; nobody uses it up.
+const LIMIT: &str = "100000/s";
 
 pub const ISSUER: &str = "https://auth.example.com";
 pub const AUDIENCE: &str = "orders";
@@ -304,7 +439,7 @@ fn own(name: &str, options: &Value) -> Result<Value, String> {
 
 /// A Wasm filter as Envoy is configured with it.
 pub fn wasm(name: &str, module: &std::path::Path, options: &Value) -> Value {
-    native(
+    native::filter(
         "wasm.v3.Wasm",
         json!({"config": {
             "name": name,
@@ -320,60 +455,5 @@ pub fn wasm(name: &str, module: &std::path::Path, options: &Value) -> Value {
                 "code": {"local": {"filename": module}},
             },
         }}),
-    )
-}
-
-fn native(kind: &str, mut config: Value) -> Value {
-    config["@type"] = json!(format!(
-        "type.googleapis.com/envoy.extensions.filters.http.{kind}"
-    ));
-    json!({"name": kind, "typed_config": config})
-}
-
-fn jwt_authn(jwks: &str, cached: bool) -> Value {
-    let mut provider = json!({
-        "issuer": ISSUER,
-        "audiences": [AUDIENCE],
-        "local_jwks": {"inline_string": jwks},
-        "claim_to_headers": [
-            {"header_name": "x-account-id", "claim_name": "account_id"},
-            {"header_name": "x-tenant-id", "claim_name": "tid"},
-        ],
-    });
-    if cached {
-        provider["jwt_cache_config"] = json!({"jwt_cache_size": 1000});
-    }
-    native(
-        "jwt_authn.v3.JwtAuthentication",
-        json!({
-            "providers": {"bench": provider},
-            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
-        }),
-    )
-}
-
-fn local_ratelimit() -> Value {
-    let always = json!({"default_value": {"numerator": 100, "denominator": "HUNDRED"}});
-    native(
-        "local_ratelimit.v3.LocalRateLimit",
-        json!({
-            "stat_prefix": "bench",
-            "token_bucket": {"max_tokens": 1_000_000, "tokens_per_fill": 1_000_000, "fill_interval": "1s"},
-            "filter_enabled": always,
-            "filter_enforced": always,
-        }),
-    )
-}
-
-fn rbac() -> Value {
-    let principals: Vec<Value> = (0..100)
-        .map(|n| json!({"direct_remote_ip": {"address_prefix": format!("192.0.2.{n}"), "prefix_len": 32}}))
-        .collect();
-    native(
-        "rbac.v3.RBAC",
-        json!({"rules": {"action": "DENY", "policies": {"listed": {
-            "permissions": [{"any": true}],
-            "principals": principals,
-        }}}}),
     )
 }

@@ -61,6 +61,19 @@ impl Envoy {
         listeners: &Value,
         workers: u32,
     ) -> Result<(Self, Result<(), Rejected>), String> {
+        Self::start_adjusted(clusters, listeners, workers, |_| {})
+    }
+
+    /// The same, after `adjust` has changed what never changes while Envoy runs: clusters that speak HTTP/2, for one.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub fn start_adjusted(
+        clusters: &BTreeMap<String, SocketAddr>,
+        listeners: &Value,
+        workers: u32,
+        adjust: impl FnOnce(&mut Value),
+    ) -> Result<(Self, Result<(), Rejected>), String> {
         let binary = artifacts::envoy()?;
         let directory = tempfile::Builder::new()
             .prefix("portcullis-envoy-")
@@ -71,10 +84,9 @@ impl Envoy {
             fs::write(path(name), value.to_string()).map_err(|e| format!("{name}: {e}"))
         };
         write("listeners.json", listeners)?;
-        write(
-            "bootstrap.json",
-            &bootstrap::bootstrap(clusters, &path("listeners.json")),
-        )?;
+        let mut document = bootstrap::bootstrap(clusters, &path("listeners.json"));
+        adjust(&mut document);
+        write("bootstrap.json", &document)?;
         let output = File::create(path("envoy.log")).map_err(|e| format!("envoy.log: {e}"))?;
         let mut command = Command::new(&binary);
         command

@@ -48,6 +48,12 @@ impl StoreService {
         self.address
     }
 
+    /// The id of the process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Changes its configuration; of some parts it takes notice by itself.
     ///
     /// # Panics
