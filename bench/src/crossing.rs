@@ -1,5 +1,5 @@
-//! What it costs to ask the gateway: filters that do nothing but one call, again and again, and filters that have
-//! one callback more than the empty one.
+//! What it costs to ask the gateway: filters that do nothing but one call, again and again, and rows of filters that
+//! have one callback more than the empty one.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,17 +8,24 @@ use crate::report::Measured;
 use crate::sample::Spread;
 use crate::variant::{self, Asks, Host, New, Variant};
 
-/// Calls of one request.
-const TIMES: u32 = 20;
+/// Calls of one request: so many that what one costs stands out from what a request costs.
+const TIMES: u32 = 100;
+/// Filters in a row, where a callback is measured: each is called back once for a request.
+const FILTERS: u32 = 8;
 
-/// What every crossing is compared with.
+/// What every call is compared with.
 const NOTHING: &str = "nothing";
+/// What every callback is compared with.
+const NOTHING_IN_A_ROW: &str = "nothing, eight filters";
 
 /// A call of the gateway, or a callback from it.
 struct Crossing {
     name: &'static str,
-    /// How often a request makes it.
+    /// What it is compared with.
+    base: &'static str,
+    /// How often a filter calls for a request.
     times: u32,
+    filters: u32,
     /// The imports and exports it needs.
     declares: &'static str,
     /// The call as text, its status left on the stack; empty for a callback.
@@ -28,7 +35,9 @@ struct Crossing {
 const fn call(name: &'static str, declares: &'static str, call: &'static str) -> Crossing {
     Crossing {
         name,
+        base: NOTHING,
         times: TIMES,
+        filters: 1,
         declares,
         call,
     }
@@ -37,7 +46,9 @@ const fn call(name: &'static str, declares: &'static str, call: &'static str) ->
 const fn callback(name: &'static str, declares: &'static str) -> Crossing {
     Crossing {
         name,
+        base: NOTHING_IN_A_ROW,
         times: 1,
+        filters: FILTERS,
         declares,
         call: "",
     }
@@ -49,7 +60,11 @@ const TEXTS: &str = r#"(data (i32.const 0) "x-request-id") (data (i32.const 16) 
   (data (i32.const 32) "source\00address") (data (i32.const 64) "crossings")"#;
 
 const CROSSINGS: &[Crossing] = &[
-    callback(NOTHING, ""),
+    Crossing {
+        filters: 1,
+        ..callback(NOTHING, "")
+    },
+    callback(NOTHING_IN_A_ROW, ""),
     call(
         "the time",
         r#"(import "env" "proxy_get_current_time_nanoseconds" (func $call (param i32) (result i32)))"#,
@@ -99,6 +114,10 @@ const CROSSINGS: &[Crossing] = &[
 ];
 
 impl Crossing {
+    fn is_base(&self) -> bool {
+        [NOTHING, NOTHING_IN_A_ROW].contains(&self.name)
+    }
+
     /// The module, as text. Imports come before everything else.
     fn module(&self) -> String {
         let (imports, rest): (Vec<&str>, Vec<&str>) =
@@ -138,15 +157,15 @@ pub fn all(folder: &Path) -> Result<Vec<Variant>, String> {
             let path = folder.join(format!("crossing_{index}.wasm"));
             let module = wat::parse_str(crossing.module()).map_err(|e| e.to_string())?;
             std::fs::write(&path, module).map_err(|e| e.to_string())?;
+            let filter = |at| {
+                let name = format!("crossing_{index}_{at}");
+                variant::wasm(&name, &path, &serde_json::json!({}))
+            };
             Ok(Variant {
                 name: crossing.name,
                 what: "",
                 host: Host::Envoy {
-                    filters: vec![variant::wasm(
-                        &format!("crossing_{index}"),
-                        &path,
-                        &serde_json::json!({}),
-                    )],
+                    filters: (0..crossing.filters).map(filter).collect(),
                     upstream: false,
                 },
                 new: New::Nothing,
@@ -160,10 +179,10 @@ pub fn all(folder: &Path) -> Result<Vec<Variant>, String> {
 /// What one of each costs, the dearest first, as docs/benchmarks.md has it.
 pub fn table(measured: &Measured) -> String {
     let mut costs: Vec<(&str, Spread)> = (CROSSINGS.iter())
-        .filter(|crossing| crossing.name != NOTHING)
+        .filter(|crossing| !crossing.is_base())
         .filter_map(|crossing| {
-            let over = measured.over(crossing.name, NOTHING)?;
-            let each = |value: f64| value / f64::from(crossing.times);
+            let over = measured.over(crossing.name, crossing.base)?;
+            let each = |value: f64| value / f64::from(crossing.times * crossing.filters);
             let Spread { median, low, high } = over;
             let each = Spread {
                 median: each(median),

@@ -292,9 +292,7 @@ impl Running {
             lasts,
             requests,
         };
-        if self.variant.new == New::Nothing {
-            self.send(load(LEAD_IN, requests.same.clone()))?;
-        }
+        self.send(load(LEAD_IN, requests.same.clone()))?;
         let processes = self.gateway.processes()?;
         let cpu =
             || -> Result<Duration, String> { processes.iter().copied().map(process::cpu).sum() };
