@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::report::Measured;
 use crate::sample::Spread;
-use crate::variant::{self, Asks, Host, New, Variant};
+use crate::variant::{self, Asks, End, Host, New, Variant};
 
 /// Calls of one request: so many that what one costs stands out from what a request costs.
 const TIMES: u32 = 100;
@@ -166,7 +166,7 @@ pub fn all(folder: &Path) -> Result<Vec<Variant>, String> {
                 what: "",
                 host: Host::Envoy {
                     filters: (0..crossing.filters).map(filter).collect(),
-                    upstream: false,
+                    end: End::Route,
                 },
                 new: New::Nothing,
                 asks: Asks::Nobody,

@@ -10,6 +10,7 @@ use kong_test::{Kong, Source};
 use serde_json::{Value, json};
 use testkit::workspace;
 
+use crate::variant::End;
 use crate::{limiter, process};
 
 const LISTENER: &str = "bench";
@@ -34,7 +35,7 @@ impl Gateway {
     pub fn envoy(
         clusters: &BTreeMap<String, SocketAddr>,
         filters: &[Value],
-        upstream: bool,
+        end: End,
         workers: u32,
     ) -> Result<(Self, SocketAddr), String> {
         let listener = Listener {
@@ -46,7 +47,7 @@ impl Gateway {
         let mut document = bootstrap::listeners(1, &[listener]);
         let manager =
             &mut document["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"];
-        if !upstream {
+        if end == End::Route {
             manager["route_config"]["virtual_hosts"][0]["routes"] = json!([{
                 "name": "default",
                 "match": {"prefix": "/"},

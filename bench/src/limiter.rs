@@ -50,16 +50,15 @@ impl Limiter {
             ),
         })
     }
+}
 
-    /// What to make of a request that was not let through.
-    #[must_use]
-    pub fn explain(&self, error: &str) -> String {
-        let Self { address, .. } = self;
-        format!(
-            "{error}\nEvery request asks the limiter at {address}. It must speak envoy.service.ratelimit.v3.RateLimitService in \
-             clear text, be up, and have limits in the domain `{DOMAIN}` that are not used up (429 says that they are)."
-        )
-    }
+/// What to make of a request that was not let through.
+#[must_use]
+pub fn explain(error: &str) -> String {
+    format!(
+        "{error}\nEach of these requests asks the limiter. It must be up, speak envoy.service.ratelimit.v3.RateLimitService in clear \
+         text, and have no limit in the domain `{DOMAIN}` that is used up (429 says that one is)."
+    )
 }
 
 /// gRPC needs HTTP/2.

@@ -32,7 +32,7 @@ use limiter::Limiter;
 use report::{Line, MARK, Measured};
 use site::Site;
 use testkit::workspace;
-use variant::{ALL_ONE, ALL_SEPARATE, Asks, BARE, EMPTY, New, ONE, Variant};
+use variant::{ALL_ONE, ALL_SEPARATE, BARE, EMPTY, New, ONE, Variant};
 
 const CONNECTIONS: usize = 8;
 /// New tokens and clients before anything counts.
@@ -134,12 +134,8 @@ fn run(plan: &Plan) -> Result<(), String> {
     let requests = site.requests(WARM_UP_FRESH)?;
     for running in &site.running {
         eprint!("\r  warming up {:<40}", running.variant.name);
-        running
-            .round(&requests, CONNECTIONS, plan.warm_up)
-            .map_err(|error| match &limiter {
-                Some(limiter) if running.variant.asks == Asks::Limiter => limiter.explain(&error),
-                _ => error,
-            })?;
+        running.round(&requests, CONNECTIONS, plan.warm_up)?;
+        running.asked_about_all()?;
     }
     for round in 0..=plan.rounds {
         let requests = site.requests(plan.fresh)?;

@@ -21,7 +21,7 @@ use crate::gateway::Gateway;
 use crate::limiter::{self, Limiter};
 use crate::process;
 use crate::variant::{
-    AUDIENCE, Asks, ENTRIES, Host, ISSUER, JWKS_PATH, LONG_TARPIT, New, QUOTAS, REDIS_PROXY,
+    AUDIENCE, Asks, ENTRIES, End, Host, ISSUER, JWKS_PATH, LONG_TARPIT, New, QUOTAS, REDIS_PROXY,
     Variant,
 };
 use crate::workers;
@@ -125,7 +125,7 @@ impl Site {
         }
         // The upstream is an Envoy too: nothing faster is at hand, and its time is not counted.
         let upstream = if variants.iter().any(Variant::has_upstream) {
-            let (gateway, address) = Gateway::envoy(&clusters, &[], false, 1)?;
+            let (gateway, address) = Gateway::envoy(&clusters, &[], End::Route, 1)?;
             clusters.insert("upstream".into(), address);
             Some(gateway)
         } else {
@@ -260,9 +260,7 @@ impl Running {
         workers: u32,
     ) -> Result<Self, String> {
         let (gateway, address) = match &variant.host {
-            Host::Envoy { filters, upstream } => {
-                Gateway::envoy(clusters, filters, *upstream, workers)?
-            }
+            Host::Envoy { filters, end } => Gateway::envoy(clusters, filters, *end, workers)?,
             Host::Kong(chain) => {
                 let source = Source::find().map_err(|missing| format!("{missing:?}"))?;
                 Gateway::kong(&source, clusters, chain)?
@@ -313,6 +311,26 @@ impl Running {
             p50: crate::sample::quantile(&micros, 0.5),
             p99: crate::sample::quantile(&micros, 0.99),
         })
+    }
+
+    /// Whether Envoy has asked the limiter about every request: it passes over some without a word.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn asked_about_all(&self) -> Result<(), String> {
+        let (Asks::Limiter, Gateway::Envoy(envoy)) = (self.variant.asks, &self.gateway) else {
+            return Ok(());
+        };
+        let stats = envoy.stats()?;
+        let asked = stats.get(&format!("cluster.{}.upstream_rq_total", limiter::CLUSTER));
+        let came = stats.get("http.bench.downstream_rq_2xx");
+        if came > 0 && asked >= came {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: of {came} requests {asked} were asked about",
+            self.variant.name
+        ))
     }
 
     fn send(&self, load: Load) -> Result<Served, String> {

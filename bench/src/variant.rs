@@ -47,11 +47,20 @@ pub struct Variant {
 pub enum Host {
     Envoy {
         filters: Vec<Value>,
-        /// Requests go on to an upstream; else Envoy answers them itself, behind the filters.
-        upstream: bool,
+        end: End,
     },
     /// Before an upstream, always: what answers in Kong's own stead answers ahead of its filters.
     Kong(KongChain),
+}
+
+/// Who answers what the filters let pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Envoy itself, by its route.
+    Route,
+    /// The last filter, in place of the upstream that the route leads to.
+    Filter,
+    Upstream,
 }
 
 impl Variant {
@@ -59,7 +68,7 @@ impl Variant {
     #[must_use]
     pub const fn has_upstream(&self) -> bool {
         match &self.host {
-            Host::Envoy { upstream, .. } => *upstream,
+            Host::Envoy { end, .. } => matches!(end, End::Upstream),
             Host::Kong(_) => true,
         }
     }
@@ -69,12 +78,12 @@ impl Variant {
     pub const fn base(&self) -> &'static str {
         match (&self.host, self.new) {
             (Host::Kong(_), _) => BARE_KONG,
-            (Host::Envoy { upstream: true, .. }, _) => BARE_UPSTREAM,
-            (Host::Envoy { .. }, New::Nothing) => match self.asks {
-                Asks::Limiter => BARE_ANSWERED,
-                Asks::Nobody | Asks::RedisProxy => BARE,
+            (Host::Envoy { end, .. }, new) => match (end, new) {
+                (End::Upstream, _) => BARE_UPSTREAM,
+                (End::Filter, _) => BARE_ANSWERED,
+                (End::Route, New::Nothing) => BARE,
+                (End::Route, New::Token | New::Client) => BARE_NEW,
             },
-            (Host::Envoy { .. }, New::Token | New::Client) => BARE_NEW,
         }
     }
 }
@@ -227,11 +236,15 @@ impl Variant {
         Self { new, ..self }
     }
 
-    fn with_upstream(mut self) -> Self {
-        if let Host::Envoy { upstream, .. } = &mut self.host {
-            *upstream = true;
+    fn with_end(mut self, by: End) -> Self {
+        if let Host::Envoy { end, .. } = &mut self.host {
+            *end = by;
         }
         self
+    }
+
+    fn with_upstream(self) -> Self {
+        self.with_end(End::Upstream)
     }
 }
 
@@ -241,7 +254,7 @@ fn native(name: &'static str, what: &'static str, filters: Vec<Value>) -> Varian
         what,
         host: Host::Envoy {
             filters,
-            upstream: false,
+            end: End::Route,
         },
         new: New::Nothing,
         asks: Asks::Nobody,
@@ -293,8 +306,9 @@ fn with_a_limiter() -> [Variant; 3] {
             BARE_ANSWERED,
             "Envoy's fault filter answers 200 itself",
             vec![native::answers()],
-        ),
-        asks(native(LIMITER, what, asked)),
+        )
+        .with_end(End::Filter),
+        asks(native(LIMITER, what, asked)).with_end(End::Filter),
         asks(native(LIMITER_UPSTREAM, what, vec![native::ratelimit()])).with_upstream(),
     ]
 }
