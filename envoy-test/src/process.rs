@@ -27,6 +27,7 @@ pub struct Envoy {
     child: Child,
     directory: TempDir,
     admin: SocketAddr,
+    workers: u64,
     version: u32,
     /// Updates of listeners that Envoy has taken or refused.
     updates: (u64, u64),
@@ -119,6 +120,7 @@ impl Envoy {
             child,
             directory,
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            workers: u64::from(workers),
             version: 1,
             updates: (0, 0),
         };
@@ -147,26 +149,22 @@ impl Envoy {
         self.await_update()
     }
 
-    /// Waits until Envoy has taken or refused its listeners.
+    /// Waits until Envoy has taken or refused its listeners, and every worker has those that it has taken.
     fn await_update(&mut self) -> Result<Result<(), Rejected>, String> {
         let (taken, refused) = self.updates;
         let updates = self.wait_for("its listeners", |envoy| {
             let stats = envoy.stats_of("listener_manager").ok()?;
-            let now = (
-                stats.get("listener_manager.lds.update_success"),
-                stats.get("listener_manager.lds.update_rejected"),
-            );
-            let settled = stats.get("listener_manager.total_listeners_warming") == 0
-                && stats.get("listener_manager.workers_started") == 1;
+            let of = |name: &str| stats.get(&format!("listener_manager.{name}"));
+            let now = (of("lds.update_success"), of("lds.update_rejected"));
+            let handed_out = (of("listener_added") + of("listener_modified")) * envoy.workers;
+            let settled = of("total_listeners_warming") == 0
+                && of("workers_started") == 1
+                && of("listener_create_success") >= handed_out;
             (now != (taken, refused) && settled).then_some(now)
         })?;
         self.updates = updates;
         if updates.1 > refused {
             return Ok(Err(Rejected { log: self.log() }));
-        }
-        if self.version > 1 {
-            // Workers hear of new filter chains a moment after the main thread.
-            std::thread::sleep(Duration::from_millis(200));
         }
         Ok(Ok(()))
     }

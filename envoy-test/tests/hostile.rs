@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use envoy_test::EnvoyGateway;
 use envoy_test::bootstrap::OnTrap;
@@ -25,6 +26,7 @@ use wire::lists::ListName;
 
 const REQUESTS: usize = 10_000;
 const CLIENTS: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(20);
 const ACCOUNT: &str = "acc-of-the-token";
 const KEY_ACCOUNT: &str = "acc-of-the-key";
 const LISTED_JA4: &str = "t13d1516h2_8daaf6152771_e5627efa2ab1";
@@ -385,8 +387,18 @@ fn ten_thousand_good_and_hostile_requests_break_nothing() {
     });
     gateway.configure(&filters).unwrap().unwrap();
     let address = gateway.address().unwrap();
-    // Until the list is in every worker.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    // Until the list is in every worker: each gets some of these connections.
+    let listed = || Request::get("/public").header("x-forwarded-for", "192.0.2.1");
+    let began = Instant::now();
+    while !gateway
+        .send(vec![listed(); 50])
+        .unwrap()
+        .iter()
+        .all(|exchange| exchange.status == 403)
+    {
+        assert!(began.elapsed() < PATIENCE, "not every worker has the list");
+        gateway.wait(Duration::from_millis(200));
+    }
 
     let left = AtomicUsize::new(REQUESTS);
     let results: Vec<(Tally, Vec<String>)> = std::thread::scope(|scope| {

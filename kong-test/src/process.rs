@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::http_client::Connection;
+use testkit::ports::free_port;
 use testkit::{Exchange, Request, workspace};
 
 use crate::document;
@@ -25,8 +26,6 @@ const STARTS_WITHIN: Duration = Duration::from_secs(180);
 /// Where Kong keeps what it has compiled, so that it need not again; a link in its own folder leads there.
 const COMPILED: &str = ".tools/kong-cache";
 const POLL: Duration = Duration::from_millis(10);
-/// Another process may take a port between the choice and its use.
-const ATTEMPTS: usize = 3;
 
 /// A worker says this when it is ready.
 const READY: &str = "is ready to accept events";
@@ -86,24 +85,6 @@ impl Kong {
         meta: bool,
         document: Option<&Value>,
     ) -> Result<Self, String> {
-        let mut result = Err(String::new());
-        for _ in 0..ATTEMPTS {
-            result = Self::attempt(source, workers, modules, meta, document);
-            match &result {
-                Err(error) if error.contains("Address already in use") => {}
-                _ => break,
-            }
-        }
-        result
-    }
-
-    fn attempt(
-        source: &Source,
-        workers: u32,
-        modules: &BTreeMap<String, PathBuf>,
-        meta: bool,
-        document: Option<&Value>,
-    ) -> Result<Self, String> {
         let fault = |e: std::io::Error| format!("no directory for Kong: {e}");
         let directory = tempfile::Builder::new()
             .prefix("portcullis-kong-")
@@ -123,7 +104,8 @@ impl Kong {
         fs::create_dir_all(&compiled).map_err(fault)?;
         symlink(compiled, path(".wasmtime_cache")).map_err(fault)?;
         let output = File::create(path("output")).map_err(fault)?;
-        let [proxy, admin, status] = ports()?;
+        let port = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let (proxy, admin, status) = (port(), port(), port());
         let mut command = match source {
             Source::Local(kong) => {
                 let mut command = Command::new(kong);
@@ -434,15 +416,4 @@ fn guard(source: &Source, group: u32, directory: &Path) -> Result<Child, String>
         .process_group(0)
         .spawn()
         .map_err(|e| format!("sh: {e}"))
-}
-
-/// Ports that nobody uses right now.
-fn ports() -> Result<[SocketAddr; 3], String> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let take = || {
-        let listeners = [bind()?, bind()?, bind()?];
-        let [a, b, c] = &listeners;
-        Ok::<_, std::io::Error>([a.local_addr()?, b.local_addr()?, c.local_addr()?])
-    };
-    take().map_err(|e| format!("no port: {e}"))
 }

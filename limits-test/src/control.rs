@@ -6,8 +6,7 @@ use std::time::Duration;
 use envoy_test::artifacts;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::redis_server::free_port;
+use testkit::ports::free_port;
 
 /// A list that operators keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

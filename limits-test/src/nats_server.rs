@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_nats::jetstream;
 use envoy_test::artifacts;
 use tempfile::TempDir;
+use testkit::ports::free_port;
 use tokio::runtime::Runtime;
 
 use crate::child;
-use crate::redis_server::free_port;
 use crate::until::until;
 
 /// A running NATS, and who publishes.

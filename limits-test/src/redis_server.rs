@@ -1,13 +1,12 @@
 //! Real `redis-server` processes on the loopback interface, ended with what holds them.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
+use testkit::ports::free_port;
 
 use crate::authority::{Authority, Signer};
 use crate::child;
@@ -15,23 +14,6 @@ use crate::until::until;
 
 /// What clients must say.
 pub const PASSWORD: &str = "correct horse";
-
-/// A port nobody listens on, below the ephemeral ones, so that no outgoing connection takes it.
-///
-/// # Panics
-/// Never: the numbers fit.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let own = u16::try_from(std::process::id() % 300).unwrap() * 40;
-        let port = 10_200 + own + NEXT.fetch_add(1, Ordering::Relaxed) % 40;
-        // A node of a cluster listens on port + 10,000 too.
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free(port) && free(port + 10_000) {
-            return port;
-        }
-    }
-}
 
 /// One `redis-server`, with password.
 pub struct RedisServer {

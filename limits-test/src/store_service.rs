@@ -10,9 +10,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use testkit::Request;
 use testkit::http_client::Connection;
+use testkit::ports::free_port;
 
 use crate::child;
-use crate::redis_server::free_port;
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
 

@@ -22,10 +22,29 @@ use testkit::Request;
 use testkit::http_client::Connection;
 
 const WORKERS: u32 = 2;
+const SOON: Duration = Duration::from_secs(20);
+
+/// Envoy with these rules. Patient, as a busy machine may take longer than the usual 60 ms: what is not answered counts
+/// otherwise.
+fn gateway(rules: &Value, proxy: &StoreService) -> Gateway {
+    let config = json!({
+        "proxy": {"upstream": "redis_proxy", "authority": "redis-proxy", "timeout": "3s"},
+        "rules": rules,
+    });
+    Gateway::start_filter("rate_limit", &config, proxy.address(), WORKERS).unwrap()
+}
+
+/// Until requests pass at every worker: the tiers have been pulled.
+fn passes(gateway: &Gateway, headers: &[(&str, &str)]) {
+    until("requests pass", SOON, || {
+        let all = (0..4 * WORKERS).flat_map(|_| statuses(gateway, "/", headers, 1));
+        all.into_iter().all(|status| status == 200)
+    });
+}
 
 fn config(store: &str, addresses: &[String]) -> String {
     format!(
-        "store = \"{store}\"\nlog = \"warn\"\n[redis]\naddresses = {addresses:?}\npassword = \"{PASSWORD}\"\n\
+        "store = \"{store}\"\nlog = \"warn\"\nbudget_ms = 1000\n[redis]\naddresses = {addresses:?}\npassword = \"{PASSWORD}\"\n\
          [tiers.tenants]\nsmall-bank = \"p3\"\n"
     )
 }
@@ -62,22 +81,29 @@ fn nothing_is_in_redis_but_the_keys_of_limits() {
         ]},
         {"match": {"path": "/b"}, "limits": [{"dimension": "global", "limit": "5000/s"}]},
     ]);
-    let gateway = Gateway::start(&rules, proxy.address(), WORKERS).unwrap();
+    let gateway = gateway(&rules, &proxy);
     let who = [("x-tenant-id", "acme:1"), ("x-account-id", "a b")];
     let passed = statuses(&gateway, "/a", &who, 6);
     assert_eq!(passed, [200, 200, 200, 200, 200, 429]);
-    assert_eq!(statuses(&gateway, "/b", &[], 1), [200]);
-    let keys = redis.cli(&["--scan"]);
-    // The lists of clients have a prefix of their own.
-    let lists = |key: &&str| key.starts_with("kong:edge:{");
-    let keys: BTreeSet<&str> = keys.lines().filter(|key| !lists(key)).collect();
-    let expected = BTreeSet::from([
+    let expected = [
         "kong:rl:tenant:acme%3A1:60s",
         "kong:rl:consumer:a%20b:1s",
         "kong:rl:ip:127.0.0.1:900s",
         "kong:rl:global:all:1s",
-    ]);
-    assert_eq!(keys, expected);
+    ];
+    let expected = BTreeSet::from(expected.map(str::to_owned));
+    // Those of a second do not last.
+    until("all keys are there", SOON, || {
+        statuses(&gateway, "/a", &who, 1);
+        assert_eq!(statuses(&gateway, "/b", &[], 1), [200]);
+        let keys = redis.cli(&["--scan"]);
+        // The lists of clients have a prefix of their own.
+        let lists = |key: &&str| key.starts_with("kong:edge:{");
+        let keys = keys.lines().filter(|key| !lists(key));
+        let keys: BTreeSet<String> = keys.map(str::to_owned).collect();
+        assert!(keys.is_subset(&expected), "{keys:?}");
+        keys == expected
+    });
     assert_eq!(redis.cli(&["INFO", "keyspace"]).lines().count(), 2);
 }
 
@@ -95,9 +121,9 @@ fn another_tier_is_in_force_within_a_minute() {
     };
     let proxy = StoreService::start(&config("standard"));
     let rule = json!([{"limits": [{"dimension": "tenant", "tiers": true}], "on_failure": "deny"}]);
-    let gateway = Gateway::start(&rule, proxy.address(), WORKERS).unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    let gateway = gateway(&rule, &proxy);
     let acme = [("x-tenant-id", "acme")];
+    passes(&gateway, &acme);
     let refused = |statuses: &[u16]| statuses.iter().filter(|status| **status == 429).count();
     assert_eq!(refused(&statuses(&gateway, "/", &acme, 30)), 0);
     proxy.configure(&config("small"));
@@ -122,24 +148,25 @@ fn a_tier_without_burst_is_cut_and_the_default_is_not() {
     );
     let proxy = StoreService::start(&config);
     let rule = json!([{"limits": [{"dimension": "tenant", "tiers": true}], "on_failure": "deny"}]);
-    let gateway = Gateway::start(&rule, proxy.address(), WORKERS).unwrap();
-    // The tiers have been pulled.
-    std::thread::sleep(Duration::from_millis(500));
+    let gateway = gateway(&rule, &proxy);
+    passes(&gateway, &[("x-tenant-id", "another-bank")]);
     let stream = |tenant: &str| {
         let mut stream = Stream::new(&[gateway.address()], "/", 150.0, Duration::from_secs(5));
         stream.connections = 8;
         stream.header("x-tenant-id", tenant)
     };
-    let samples = load::run(&[stream("small-bank"), stream("large-bank")]);
-    let refused = |index: usize| load::count(&samples[index], 429);
-    // What comes late on a busy machine finds tokens that came meanwhile.
-    let over = samples[0].len() as f64 - 510.0;
-    assert!(
-        refused(0) as f64 >= 0.6 * over && over > 100.0,
-        "{} of {over}",
-        refused(0)
-    );
-    assert_eq!(refused(1), 0);
+    for attempt in 1.. {
+        let samples = load::run(&[stream("small-bank"), stream("large-bank")]);
+        let refused = |index: usize| load::count(&samples[index], 429);
+        assert_eq!(refused(1), 0);
+        // What comes late on a busy machine finds tokens that came meanwhile, and what it cannot offer proves nothing.
+        let over = samples[0].len() as f64 - 510.0;
+        if over > 100.0 {
+            assert!(refused(0) as f64 >= 0.6 * over, "{} of {over}", refused(0));
+            return;
+        }
+        assert!(attempt < 4, "{over}: this machine offers too little");
+    }
 }
 
 /// R16.
@@ -148,7 +175,7 @@ fn a_cluster_counts_exactly_also_after_a_primary_died() {
     let mut cluster = Cluster::start();
     let proxy = StoreService::start(&config("cluster", &cluster.addresses()));
     let rules = json!([minute("/before", "tenant"), minute("/after", "consumer")]);
-    let gateway = Gateway::start(&rules, proxy.address(), WORKERS).unwrap();
+    let gateway = gateway(&rules, &proxy);
     let five = [200, 200, 200, 200, 200, 429];
     let tenant = [("x-tenant-id", "acme")];
     assert_eq!(statuses(&gateway, "/before", &tenant, 6), five);
@@ -159,7 +186,7 @@ fn a_cluster_counts_exactly_also_after_a_primary_died() {
     // call without an answer may have cost its token.
     let account = [("x-account-id", "acme")];
     let mut passed = 0;
-    until("the limit is reached", Duration::from_secs(20), || {
+    until("the limit is reached", SOON, || {
         let status = statuses(&gateway, "/after", &account, 1)[0];
         assert!(matches!(status, 200 | 429 | 503), "{status}");
         passed += u32::from(status == 200);

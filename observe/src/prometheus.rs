@@ -69,7 +69,7 @@ impl Prometheus {
         write("recording.yml", recording::file());
         write("alerts.yml", alerts::file());
         write("prometheus.yml", config(targets));
-        let address = SocketAddr::from(([127, 0, 0, 1], limits_test::redis_server::free_port()));
+        let address = SocketAddr::from(([127, 0, 0, 1], testkit::ports::free_port()));
         let mut command = Command::new("prometheus");
         command
             .arg(format!(

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use envoy_test::{artifacts, log};
 use limits_test::control::Control;
-use limits_test::redis_server::free_port;
 use limits_test::store_service::StoreService;
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::auth_service::SERVICE_TOKEN;
 use testkit::http_client::Connection;
 use testkit::http_server::Server;
+use testkit::ports::free_port;
 use testkit::{Request, World};
 
 use crate::process::Process;

@@ -1,7 +1,7 @@
 //! `portcullis canary` with a real Envoy, a real Prometheus that scrapes it, and upstreams that are good or bad.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use envoy_test::shipped::{Running, Shipped};
 use serde_json::Value;
 use testkit::http_client::Connection;
 use testkit::http_server::Server;
+use testkit::ports::free_port;
 use testkit::upstream::Upstream;
 use testkit::{Request, workspace};
 
@@ -203,9 +204,7 @@ fn until(what: &str, fits: impl Fn() -> bool) {
 
 /// A Prometheus that scrapes this Envoy four times a second.
 fn prometheus(folder: &Path, admin: SocketAddr) -> (Process, u16) {
-    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = free_port();
     let config = folder.join("prometheus.yml");
     let text = format!(
         "global: {{ scrape_interval: 250ms, scrape_timeout: 250ms }}\n\
@@ -266,7 +265,7 @@ fn a_good_version_gets_everything_and_a_bad_one_nothing() {
 
     // One that turns bad on the way, by a signal to this test that it got half of the traffic.
     stage.canary.answer(200, &[]);
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(3));
     let (canary, runtime) = (stage.canary.clone(), stage.runtime.clone());
     let turns = std::thread::spawn(move || {
         until("half", || {
@@ -284,7 +283,7 @@ fn a_good_version_gets_everything_and_a_bad_one_nothing() {
 
     // A release that is interrupted is taken back.
     stage.canary.answer(200, &[]);
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(3));
     for signal in ["TERM", "INT"] {
         let running = stage.command("run").spawn().unwrap();
         until("the first step", || stage.used() == 5);

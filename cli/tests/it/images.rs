@@ -1,12 +1,13 @@
 //! From signed modules to images in a registry, and back.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use testkit::ports::free_port;
 
 use crate::release::{Desk, built};
 use crate::run::{Run, portcullis, root};
@@ -450,9 +451,7 @@ impl Drop for Registry {
 
 impl Registry {
     fn start(desk: &Desk) -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let place = free.local_addr().unwrap();
-        drop(free);
+        let place = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let config = format!(
             "version: 0.1\nlog: {{ level: error }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: '{place}' }}\n",
             desk.path("registry")

@@ -29,6 +29,11 @@ pub struct Got {
 }
 
 impl Got {
+    /// Whether no other request may come on this connection.
+    pub fn closes(&self) -> bool {
+        self.headers.contains("\"connection\": \"close\"")
+    }
+
     /// The code of a problem document; empty if it is none.
     pub fn code(&self) -> String {
         let document: Value = serde_json::from_str(&self.body).unwrap_or_default();

@@ -65,6 +65,10 @@ async fn certificates_are_replaced_under_load_without_a_lost_request() {
                     match client.get("gateway.test", "/v1/compliance/x").await {
                         Ok(got) if got.status == 200 => {
                             load.good.fetch_add(1, Ordering::Relaxed);
+                            // On a slow machine the connection's time is over before its requests are.
+                            if got.closes() {
+                                break;
+                            }
                         }
                         other => {
                             load.bad.lock().unwrap().push(format!("{other:?}"));

@@ -79,13 +79,13 @@ async fn rates_have_two_buckets(store: &dyn Store) {
     let first = decided(store, ask("rate", limit, 1_000)).await;
     assert_eq!(first.granted, 20, "the peak bucket is the smaller one");
     assert!((1..=5).contains(&first.retry_after_ms), "{first:?}");
-    // per hour: nothing comes back while the test runs
-    let limit = Limit::without_burst(36_000, 3_600_000);
+    // one each second: none comes back between two calls
+    let limit = Limit::without_burst(3_600, 3_600_000);
     let granted = decided(store, ask("slow rate", limit, 10)).await.granted;
     assert_eq!(granted, 1, "a bucket holds one token at least");
     let refused = decided(store, ask("slow rate", limit, 1)).await;
     assert_eq!(refused.granted, 0);
-    assert!((1..=100).contains(&refused.retry_after_ms), "{refused:?}");
+    assert!((1..=1_000).contains(&refused.retry_after_ms), "{refused:?}");
     sleep(Duration::from_millis(refused.retry_after_ms + 1)).await;
     assert_eq!(
         decided(store, ask("slow rate", limit, 1)).await.granted,
@@ -95,11 +95,11 @@ async fn rates_have_two_buckets(store: &dyn Store) {
 }
 
 async fn windows_slide(store: &dyn Store) {
-    let limit = Limit::window(2, 300);
+    let limit = Limit::window(2, 1_000);
     assert_eq!(decided(store, ask("slide", limit, 2)).await.granted, 2);
     let refused = decided(store, ask("slide", limit, 1)).await;
     assert_eq!(refused.granted, 0);
-    assert!((1..=500).contains(&refused.retry_after_ms), "{refused:?}");
+    assert!((1..=1_200).contains(&refused.retry_after_ms), "{refused:?}");
     sleep(Duration::from_millis(refused.retry_after_ms + 1)).await;
     assert_eq!(decided(store, ask("slide", limit, 9)).await.granted, 2);
 }
@@ -210,7 +210,7 @@ async fn many_workers_share_one_limit(store: Arc<dyn Store>) {
     assert!(granted >= 95, "{granted}");
 }
 
-const PATIENT: Duration = Duration::from_secs(2);
+const PATIENT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn memory() {

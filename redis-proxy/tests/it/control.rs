@@ -327,11 +327,12 @@ async fn a_silent_client_is_cut_off_and_others_are_served_meanwhile() {
     let mut silent = TcpStream::connect(("127.0.0.1", control.port)).unwrap();
     assert_eq!(control.soc().get(DENY).await.status, 200);
     silent
-        .set_read_timeout(Some(Duration::from_secs(5)))
+        .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0, "closed");
     let after = started.elapsed();
-    assert!((250..2_000).contains(&after.as_millis()), "{after:?}");
+    // Three seconds is what it waits unless it is told.
+    assert!((250..2_900).contains(&after.as_millis()), "{after:?}");
     control.audited("handshake_timeout").await;
 }
 
@@ -688,7 +689,7 @@ async fn certificates_are_taken_over_while_running() {
     let new = control.soc();
     eventually(
         "the new ones are used",
-        Duration::from_secs(5),
+        Duration::from_secs(20),
         async || {
             new.try_send("GET", DENY, "")
                 .await
@@ -717,14 +718,20 @@ async fn certificates_are_taken_over_while_running() {
 async fn a_certificate_that_expires_on_an_open_connection_is_no_longer_good() {
     let control = Control::start().await;
     let brief = Holder {
-        valid: -60..2,
+        // Whole seconds; a busy machine needs one or two of them until it is connected.
+        valid: -60..5,
         ..soc()
     };
     let client = control.client(Some(&control.authority.issue(&brief)));
     let mut connection = client.connect().await.unwrap();
     assert_eq!(connection.send("GET", DENY, "").await.unwrap().status, 200);
-    tokio::time::sleep(Duration::from_millis(3_200)).await;
-    let answer = connection.send("GET", DENY, "").await.unwrap();
+    let mut answer = None;
+    eventually("it is refused", Duration::from_secs(20), async || {
+        let got = connection.send("GET", DENY, "").await.unwrap();
+        answer.insert(got).status != 200
+    })
+    .await;
+    let answer = answer.unwrap();
     assert_eq!(
         (answer.status, answer.problem()),
         (403, "certificate_expired")
@@ -734,7 +741,7 @@ async fn a_certificate_that_expires_on_an_open_connection_is_no_longer_good() {
 
 #[tokio::test]
 async fn sigterm_lets_open_requests_end_and_takes_no_new_ones() {
-    let mut control = Control::start().await;
+    let mut control = Control::start_with("drain_ms = 30000", "").await;
     let soc = control.soc();
     let mut idle = soc.connect().await.unwrap();
     assert_eq!(idle.send("GET", DENY, "").await.unwrap().status, 200);
@@ -745,16 +752,26 @@ async fn sigterm_lets_open_requests_end_and_takes_no_new_ones() {
     let text = entry("192.0.2.1").to_string();
     let (first, rest) = text.split_at(10);
     chunks.send(Ok(first.to_owned())).unwrap();
+    // It has been sent, and who came later was served: it has been read, too.
     tokio::time::sleep(Duration::from_millis(300)).await;
+    for _ in 0..3 {
+        assert_eq!(soc.get(DENY).await.status, 200);
+    }
 
     control.service.signal(Signal::TERM);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(soc.connect().await.is_err(), "takes no new ones");
-    assert!(idle.send("GET", DENY, "").await.is_err(), "idle ones end");
+    let soon = Duration::from_secs(20);
+    eventually("takes no new ones", soon, async || {
+        soc.connect().await.is_err()
+    })
+    .await;
+    eventually("idle ones end", soon, async || {
+        idle.send("GET", DENY, "").await.is_err()
+    })
+    .await;
     chunks.send(Ok(rest.to_owned())).unwrap();
     drop(chunks);
     assert_eq!(answer.await.unwrap().unwrap().status, 201);
-    assert!(control.service.exit(Duration::from_secs(3)).success());
+    assert!(control.service.exit(soon).success());
 }
 
 #[test]

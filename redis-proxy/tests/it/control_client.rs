@@ -21,13 +21,11 @@ use rustls::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::ports::free_port;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::{
-    redis_server::{eventually, free_port},
-    service::Service,
-};
+use crate::{redis_server::eventually, service::Service};
 
 pub const SOC: &str = "spiffe://portcullis.test/soc";
 
@@ -182,7 +180,7 @@ pub async fn lines(
 ) -> Vec<Value> {
     let mut found = Vec::new();
     let what = format!("{count} lines of {target}");
-    eventually(&what, Duration::from_secs(10), async || {
+    eventually(&what, Duration::from_secs(20), async || {
         let log = service.log.lock().unwrap();
         found = log
             .lines()
@@ -201,9 +199,15 @@ pub async fn lines(
 /// Writes the authority and a server's certificate.
 pub fn install(dir: &Path, authority: &Authority) {
     let server = authority.server();
-    std::fs::write(dir.join("server.pem"), server.cert).unwrap();
-    std::fs::write(dir.join("server.key"), server.key).unwrap();
-    std::fs::write(dir.join("ca.pem"), &authority.cert).unwrap();
+    // Whole or not at all, for who looks meanwhile.
+    let write = |name: &str, text: &str| {
+        let next = dir.join(format!("{name}.next"));
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, dir.join(name)).unwrap();
+    };
+    write("server.pem", &server.cert);
+    write("server.key", &server.key);
+    write("ca.pem", &authority.cert);
 }
 
 /// Who asks.

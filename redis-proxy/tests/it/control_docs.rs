@@ -6,10 +6,10 @@ use std::{
 };
 
 use serde_json::Value;
+use testkit::ports::free_port;
 
 use crate::{
     control_client::{Control, soc},
-    redis_server::free_port,
     service::Service,
 };
 

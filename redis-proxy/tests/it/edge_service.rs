@@ -4,17 +4,18 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use testkit::ports::free_port;
 use wire::lists::{Change, Page};
 
 use crate::{
     control_client::{Client, Control},
     nats_server::NatsServer,
-    redis_server::{Options, Pki, RedisServer, eventually, free_port},
+    redis_server::{Options, Pki, RedisServer, eventually},
     service::{Service, binary},
 };
 
 const DENY: &str = "/v1/internal/edge/deny";
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(20);
 const DURABLE: Options = Options {
     password: false,
     tls: false,
@@ -27,7 +28,7 @@ pub fn entry(value: &str, ttl_s: u64) -> Value {
 }
 
 pub fn on_redis(port: u16) -> String {
-    format!("store = 'redis'\nredis.addresses = ['127.0.0.1:{port}']\nedge.timeout_ms = 1000\n")
+    format!("store = 'redis'\nredis.addresses = ['127.0.0.1:{port}']\nedge.timeout_ms = 5000\n")
 }
 
 pub fn to_nats(nats: &NatsServer) -> String {
@@ -195,12 +196,11 @@ async fn events_wait_for_nats_and_an_end_is_told_once() {
         let revoked = soc.delete(&key).await;
         assert!(revoked.status < 300, "{revoked:?}");
     }
-    tokio::time::sleep(Duration::from_millis(1_700)).await;
-    let metrics = one.service.metrics().await;
-    assert!(
-        metrics.contains(r#"redis_proxy_edge_events_waiting{list="deny"} 4"#),
-        "{metrics}"
-    );
+    eventually("the end waits, too", SOON, async || {
+        let metrics = one.service.metrics().await;
+        metrics.contains(r#"redis_proxy_edge_events_waiting{list="deny"} 4"#)
+    })
+    .await;
     nats.restart();
     drained(&redis).await;
     let events = nats.events("EDGE").await;

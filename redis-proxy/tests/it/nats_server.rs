@@ -13,8 +13,9 @@ use futures_util::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::ports::free_port;
 
-use crate::redis_server::{Pki, free_port, until};
+use crate::redis_server::{Pki, until};
 
 pub struct NatsServer {
     pub port: u16,

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::redis_server::{Cluster, Options, Pki, RedisServer, eventually, settings};
 
-const PATIENT: Duration = Duration::from_secs(5);
+const PATIENT: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn at(text: &str) -> Stamp {

@@ -145,11 +145,20 @@ async fn events_end_in_the_hash_in_any_order_and_the_bad_ones_in_the_dead_letter
         context.get_stream("QUOTA").await.is_ok()
     })
     .await;
-    assert_eq!(look_up(&service, "acme").await, Ok(None));
+    eventually("there is no quota", SOON, async || {
+        look_up(&service, "acme").await == Ok(None)
+    })
+    .await;
 
     tell(&context, &event("acme", 4_532, 10)).await;
     is_told(&service, "acme", 4_532).await;
-    let quota = look_up(&service, "acme").await.unwrap().unwrap();
+    let mut quota = None;
+    eventually("all of it is told", SOON, async || {
+        quota = look_up(&service, "acme").await.ok().flatten();
+        quota.is_some()
+    })
+    .await;
+    let quota = quota.unwrap();
     assert_eq!((quota.limit, quota.remaining()), (10_000, 5_468));
     assert_eq!(quota.reset_at, "2400-01-01T00:00:00Z");
     let reset = Stamp::parse("2400-01-01T00:00:00Z").unwrap();
@@ -215,16 +224,18 @@ async fn events_end_in_the_hash_in_any_order_and_the_bad_ones_in_the_dead_letter
     }
     settled(&context).await;
     is_told(&service, "acme", 10_532).await;
-    let metrics = service.metrics().await;
     for line in [
         "redis_proxy_quota_nats_connected 1",
         "redis_proxy_quota_events_waiting 0",
         "redis_proxy_quota_lag_seconds ",
     ] {
-        assert!(metrics.contains(line), "{line} in {metrics}");
+        eventually(line, SOON, async || service.metrics().await.contains(line)).await;
     }
-    let ready = service.get("/readyz").await.unwrap().text().await.unwrap();
-    assert!(!ready.contains("quota"), "{ready}");
+    eventually("nothing is told of quotas", SOON, async || {
+        let ready = service.get("/readyz").await.unwrap().text().await.unwrap();
+        !ready.contains("quota")
+    })
+    .await;
     // Payloads are in no log line.
     let log = service.log.lock().unwrap().clone();
     assert!(!log.contains("10532") && !log.contains("10_532"), "{log}");
@@ -272,7 +283,10 @@ async fn nothing_is_lost_when_redis_proxy_redis_or_nats_are_killed() {
         ready.contains("quota events: NATS is not there")
     })
     .await;
-    assert!(look_up(&service, "t1").await.unwrap().is_some());
+    eventually("Redis is asked all the same", SOON, async || {
+        matches!(look_up(&service, "t1").await, Ok(Some(_)))
+    })
+    .await;
     nats.restart();
     let context = nats.context().await;
     tell(&context, &event("t1", 9_999, 300)).await;
@@ -342,7 +356,10 @@ async fn a_lookup_fails_in_time_while_redis_is_away() {
     let mut redis = RedisServer::start(Options::default(), None);
     let settings = "quota.timeout_ms = 300\n";
     let service = Service::start(&format!("{}{settings}", on_redis(redis.port))).await;
-    assert_eq!(look_up(&service, "acme").await, Ok(None));
+    eventually("there is no quota", SOON, async || {
+        look_up(&service, "acme").await == Ok(None)
+    })
+    .await;
     redis.kill();
     let began = std::time::Instant::now();
     let failed = look_up(&service, "acme").await;

@@ -1,7 +1,6 @@
 //! Real `redis-server` processes on loopback, ended with the test. Not having one is a failure.
 
 use std::{
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -14,23 +13,9 @@ use redis_proxy::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use testkit::ports::free_port;
 
 pub const PASSWORD: &str = "correct horse";
-
-/// A port nobody listens on, below the ephemeral ones, so that no outgoing connection takes it.
-pub fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let own = u16::try_from(std::process::id() % 300).unwrap() * 40;
-        let port = 10_200 + own + NEXT.fetch_add(1, Ordering::Relaxed) % 40;
-        // a cluster node listens on port + 10,000 too
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free(port) && free(port + 10_000) {
-            return port;
-        }
-    }
-}
 
 /// What a server asks of its clients.
 #[derive(Clone, Copy, Debug, Default)]

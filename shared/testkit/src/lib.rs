@@ -26,6 +26,7 @@ pub mod meta;
 pub mod mint;
 pub mod native_crypto;
 pub mod options;
+pub mod ports;
 pub mod problem;
 pub mod request;
 pub mod upstream;

@@ -15,8 +15,8 @@ use crate::gateway::{FilterSetup, Gateway, Refused};
 use crate::request::Request;
 use crate::world::World;
 
-/// Counters of a real gateway may arrive this much later.
-const SETTLES_WITHIN: Duration = Duration::from_secs(3);
+/// Counters and lines of the log of a real gateway may arrive this much later.
+const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 /// Lines of the log that a failure shows.
 const LOG_LINES: usize = 30;
 
@@ -380,9 +380,13 @@ impl<'a> Run<'a> {
                 return Err("a service was sent a raw API key".into());
             }
         }
+        let deadline = Instant::now() + SETTLES_WITHIN;
         for part in &self.case.log {
-            if !log.contains(part.as_str()) {
-                return Err(format!("the log does not say {part:?}"));
+            while !gateway.log().contains(part.as_str()) {
+                if !gateway.settles_late() || Instant::now() > deadline {
+                    return Err(format!("the log does not say {part:?}"));
+                }
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
         Ok(())
