@@ -1,10 +1,17 @@
 //! Every case of every filter that names Kong, in Kong. And that the harness sees what goes wrong.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
 
 mod long_list;
+mod quota;
 mod scrape;
 mod shipped;
+mod traces;
 mod watch;
 
 use std::process::ExitCode;
@@ -27,10 +34,16 @@ fn main() -> ExitCode {
         // What a filter says of a wrong configuration is only heard where Kong does not refuse it first.
         Ok(if refused { gateway.as_text() } else { gateway })
     });
-    let further = watch::TESTS.into_iter().chain([(
-        "long_list::ten_pages_come_whole",
-        long_list::ten_pages_come_whole as watch::Test,
-    )]);
+    let further = watch::TESTS.into_iter().chain([
+        (
+            "long_list::ten_pages_come_whole",
+            long_list::ten_pages_come_whole as watch::Test,
+        ),
+        (
+            "quota::an_event_is_a_header_and_then_a_refusal",
+            quota::an_event_is_a_header_and_then_a_refusal,
+        ),
+    ]);
     for (name, test) in further {
         let source = source.clone();
         trials.push(Trial::test(name, move || {
@@ -47,6 +60,10 @@ fn main() -> ExitCode {
         (
             "shipped::the_shipped_kong_serves_browsers",
             shipped::the_shipped_kong_serves_browsers,
+        ),
+        (
+            "traces::one_trace_goes_through_kong_callouts_and_upstream",
+            traces::one_trace_goes_through_kong_callouts_and_upstream,
         ),
         (
             "scrape::prometheus_reads_the_names_of_the_filters",

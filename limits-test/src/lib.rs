@@ -22,6 +22,7 @@ pub mod control;
 pub mod gateway;
 pub mod load;
 pub mod nats_server;
+pub mod quotas;
 pub mod redis_server;
 pub mod report;
 pub mod slow_link;

@@ -1,7 +1,7 @@
 //! `ops/kong/`, as it stands but for ports and paths, in a real Kong: what it promises an edge.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -12,6 +12,7 @@ use kong_test::Source;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use testkit::loopback::{Loopback, UPSTREAM};
+use testkit::ports::free_port;
 use testkit::{World, workspace};
 
 /// Never to be found in a log.
@@ -42,8 +43,11 @@ impl Drop for Shipped {
 pub struct Got {
     answered: bool,
     pub head: String,
-    body: String,
+    pub body: String,
 }
+
+/// What the shipped configuration calls a service, and its name in the world.
+pub type Place = (&'static str, &'static str);
 
 impl Shipped {
     /// With all filters.
@@ -62,7 +66,18 @@ impl Shipped {
     }
 
     /// With these routes, and services at these addresses.
-    pub fn start_with(kong: &Path, routes: &str, services: &[(&str, &str)]) -> Self {
+    pub fn start_with(kong: &Path, routes: &str, services: &[Place]) -> Self {
+        Self::start_in(kong, routes, services, &[], World::new())
+    }
+
+    /// The same in a world, with changes of `kong.conf`.
+    pub fn start_in(
+        kong: &Path,
+        routes: &str,
+        services: &[Place],
+        changes: &[(&str, &str)],
+        behind: World,
+    ) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("portcullis-kong-")
             .tempdir()
@@ -70,7 +85,6 @@ impl Shipped {
         let path = |name: &str| folder.path().join(name).display().to_string();
         certificate(&path("tls.key"), &path("tls.crt"));
         let mut world = Loopback::new();
-        let behind = World::new();
         world.open(&behind).unwrap();
         let at = |name: &str| world.addresses().get(name).unwrap().to_string();
         let ops = workspace::root().join("ops/kong");
@@ -85,7 +99,7 @@ impl Shipped {
         let [proxy, admin, status] = ports();
         let modules = workspace::root().join("dist/kong").display().to_string();
         let settings = put(
-            read("kong.conf"),
+            put(read("kong.conf"), changes),
             &[
                 ("/etc/kong/kong.yml", &path("kong.yml")),
                 ("/etc/kong/tls/tls", &path("tls")),
@@ -205,8 +219,7 @@ fn certificate(key: &str, certificate: &str) {
 
 /// Ports that nobody uses right now.
 fn ports() -> [SocketAddr; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
+    [(); 3].map(|()| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())))
 }
 
 /// For `Source::Local` only: what is shipped is for an installed Kong.
