@@ -334,8 +334,13 @@ impl Running {
     }
 
     fn send(&self, load: Load) -> Result<Served, String> {
-        load.run()
-            .map_err(|e| format!("{}: {e}", self.variant.name))
+        load.run().map_err(|e| {
+            let error = format!("{}: {e}", self.variant.name);
+            match self.variant.asks {
+                Asks::Limiter => limiter::explain(&error),
+                Asks::Nobody | Asks::RedisProxy => error,
+            }
+        })
     }
 
     /// Resident memory of its processes, KiB.
