@@ -152,6 +152,8 @@ impl Measured {
              - {}\n\
              - Kong, where there is one, has one worker and the same upstream; its CPU is that of all its processes.\n\
              - Requests are answered by Envoy itself behind the filters (`direct_response`), or by another Envoy (`upstream`).\n\
+             - RSS is that of the whole process. Memory per worker, in the promises, is the difference between an Envoy with five workers\n\
+               and one with one, divided by four, taken after each worker has denied the first, the middle and the last of 100,000 entries.\n\
              - Throughput and latency are those of a machine that also runs the client and the services; p99 of FR-303 is\n\
                measured with one connection.\n\n\
              ## Results\n\n{}\n![CPU per request](benchmarks.svg)\n\n\
