@@ -28,7 +28,6 @@ use wire::lists::ListName;
 const HOST: &str = "gateway.test";
 /// A change of the list is in force within two seconds (D3), which has tests of its own; this is for busy machines.
 const PATIENCE: Duration = Duration::from_secs(20);
-const ENTRIES: &str = "portcullis_fingerprint_deny_list_entries";
 
 /// A program, or a library, that speaks TLS in its own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,8 +59,6 @@ struct Setup {
     address: SocketAddr,
     folder: tempfile::TempDir,
     requests: u32,
-    /// On the list.
-    entries: u64,
 }
 
 /// What Envoy wrote down of a request.
@@ -101,18 +98,20 @@ impl Setup {
             address,
             folder,
             requests: 0,
-            entries: 0,
         };
-        setup.in_force();
+        setup.gets(Stack::Curl, 200);
         setup
     }
 
-    /// Waits until the worker, which is one, has the list.
-    fn in_force(&mut self) {
+    /// Waits until a client gets this.
+    fn gets(&mut self, stack: Stack, status: u16) {
         let began = Instant::now();
-        while self.gateway.metrics().unwrap().get(ENTRIES) != Some(&self.entries) {
-            assert!(began.elapsed() < PATIENCE, "the list does not come");
-            std::thread::sleep(Duration::from_millis(20));
+        while self.ask(stack).0 != status {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{stack:?} does not get {status}"
+            );
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -151,18 +150,17 @@ impl Setup {
         }
     }
 
-    fn list(&mut self, entry: &str) {
+    /// Lists a client; the list is in force when this ends.
+    fn list(&mut self, entry: &str, stack: Stack) {
         let now = self.gateway.now();
         let lists = &self.world.lists;
         lists.add_text(ListName::Deny, entry, now).unwrap();
-        self.entries += 1;
-        self.in_force();
+        self.gets(stack, 403);
     }
 
-    fn unlist(&mut self, entry: &str) {
+    fn unlist(&mut self, entry: &str, stack: Stack) {
         self.world.lists.remove_text(ListName::Deny, entry).unwrap();
-        self.entries -= 1;
-        self.in_force();
+        self.gets(stack, 200);
     }
 }
 
@@ -301,7 +299,7 @@ fn one_stack_is_refused_by_its_ja4_and_all_others_pass_from_the_same_address() {
 
     for denied in [Stack::Curl, Stack::Rustls, Stack::LikeChrome] {
         let ja4 = &ja4_of[&denied];
-        setup.list(&format!("ja4 {ja4}"));
+        setup.list(&format!("ja4 {ja4}"), denied);
         for stack in STACKS {
             let (status, seen) = setup.ask(stack);
             // Who has the same fingerprint is the same client, as far as it can tell.
@@ -311,7 +309,7 @@ fn one_stack_is_refused_by_its_ja4_and_all_others_pass_from_the_same_address() {
                 "{stack:?} while {denied:?} is denied: {seen:?}\n{table}"
             );
         }
-        setup.unlist(&format!("ja4 {ja4}"));
+        setup.unlist(&format!("ja4 {ja4}"), denied);
     }
     let (status, _) = setup.ask(Stack::Curl);
     assert_eq!(status, 200);
@@ -334,7 +332,7 @@ fn one_stack_is_refused_by_its_ja4_and_all_others_pass_from_the_same_address() {
 fn a_client_can_be_refused_by_its_ja3() {
     let mut setup = Setup::new();
     let (_, seen) = setup.ask(Stack::Python);
-    setup.list(&format!("ja3 {}", seen.ja3));
+    setup.list(&format!("ja3 {}", seen.ja3), Stack::Python);
     assert_eq!(setup.ask(Stack::Python).0, 403);
     assert_eq!(setup.ask(Stack::Rustls).0, 200);
     setup.gateway.stop(&[]).unwrap();
