@@ -95,6 +95,8 @@ pub const BARE_KONG: &str = "bare, Kong";
 pub const BARE_NEW: &str = "bare, new tokens";
 pub const BARE_ANSWERED: &str = "bare, a filter answers";
 pub const EMPTY: &str = "empty Wasm filter";
+pub const CALLS_OF_AUTH: &str = "calls of auth";
+pub const CALLS_OF_THE_CHAIN: &str = "calls of the chain, one VM";
 pub const SEPARATE: &str = "chain, 5 VMs";
 pub const ONE: &str = "chain, one VM";
 
@@ -129,9 +131,18 @@ pub fn all(
     folder: &std::path::Path,
     limiter: Option<&Limiter>,
 ) -> Result<Vec<Variant>, String> {
-    let empty = folder.join("empty.wasm");
-    let module = wat::parse_str(include_str!("empty.wat")).map_err(|e| e.to_string())?;
-    std::fs::write(&empty, module).map_err(|e| e.to_string())?;
+    let made = |name: &str, text: &str| -> Result<Value, String> {
+        let path = folder.join(format!("{name}.wasm"));
+        let module = wat::parse_str(text).map_err(|e| e.to_string())?;
+        std::fs::write(&path, module).map_err(|e| e.to_string())?;
+        Ok(wasm(name, &path, &json!({})))
+    };
+    let empty = made("empty", include_str!("modules/empty.wat"))?;
+    let of_auth = made("calls_of_auth", include_str!("modules/calls_of_auth.wat"))?;
+    let of_the_chain = made(
+        "calls_of_the_chain",
+        include_str!("modules/calls_of_the_chain.wat"),
+    )?;
     let pure = own("auth", &{
         let mut options = options("auth");
         options["crypto"] = json!("pure");
@@ -143,7 +154,6 @@ pub fn all(
         own("tarpit", &options)
     };
     let five = CHAIN.get(..FIVE).unwrap_or_default();
-    let empty = wasm("empty", &empty, &json!({}));
     let mut variants = vec![
         native(BARE, "Envoy without filters", vec![]),
         native(
@@ -167,10 +177,20 @@ pub fn all(
         ours("fingerprint_deny", "100,000 entries", &[DENIES])?,
         ours("tarpit", "an empty list", &["tarpit"])?,
         native("tarpit, long list", "100,000 entries", vec![long_tarpit()?]),
+        native(
+            CALLS_OF_AUTH,
+            "what auth asks of the gateway, and no more",
+            vec![of_auth],
+        ),
         ours("auth", "a token seen before", &["auth"])?,
         ours(LEASED, "leased, 6 dimensions", &["rate_limit"])?,
         ours("quota", "a tenant seen before", &["quota"])?,
         ours(SEPARATE, "all five, each in its own VM", five)?,
+        native(
+            CALLS_OF_THE_CHAIN,
+            "what one module of all five asks of the gateway, and no more",
+            vec![of_the_chain],
+        ),
         one(ONE, "all five as one module", five)?,
         ours(
             ALL_SEPARATE,
