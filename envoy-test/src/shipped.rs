@@ -61,6 +61,28 @@ impl Shipped {
         self.put(&from, &to);
     }
 
+    /// Has the edge listen on a free port of this machine, with a certificate for `gateway.test`.
+    ///
+    /// # Panics
+    /// When the configuration is none of an edge.
+    pub fn listen(&mut self) {
+        let made = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
+        let write = |name: &str, pem: String| fs::write(self.folder.path().join(name), pem);
+        write("tls.crt", made.cert.pem()).unwrap();
+        write("tls.key", made.signing_key.serialize_pem()).unwrap();
+        let here = self.folder.path().display().to_string();
+        self.put("/etc/envoy/tls", &here);
+        self.put(
+            "address: 0.0.0.0, port_value: 8443",
+            "address: 127.0.0.1, port_value: 0",
+        );
+    }
+
+    /// Adds a part to its end.
+    pub fn append(&mut self, part: &str) {
+        self.text.push_str(part);
+    }
+
     /// Copies the documents for SDS, and has Envoy look for secrets in this test's folder.
     ///
     /// # Panics
@@ -117,6 +139,22 @@ impl Shipped {
     /// When it does not start.
     #[must_use]
     pub fn start(self) -> Running {
+        self.start_with(&[
+            "--concurrency",
+            "2",
+            "--log-level",
+            "warning",
+            "--component-log-level",
+            "wasm:info",
+        ])
+    }
+
+    /// The same with these options: how many workers, what is logged.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_with(self, options: &[&str]) -> Running {
         let path = self.folder.path().join("envoy.yaml");
         fs::write(&path, &self.text).unwrap();
         let file = |name: &str| File::create(self.folder.path().join(name)).unwrap();
@@ -125,15 +163,10 @@ impl Shipped {
             .arg(&path)
             .arg("--admin-address-path")
             .arg(self.folder.path().join("admin"))
-            .args(["--concurrency", "2", "--disable-hot-restart"])
-            .args([
-                "--log-level",
-                "warning",
-                "--component-log-level",
-                "wasm:info",
-            ])
+            .arg("--disable-hot-restart")
+            .args(options)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(file("access.log"))
             .stderr(file("envoy.log"))
             .spawn()
             .unwrap();
@@ -207,6 +240,17 @@ impl Running {
     #[must_use]
     pub fn log(&self) -> String {
         read(&self.path("envoy.log"))
+    }
+
+    /// What it has written of requests.
+    #[must_use]
+    pub fn access_log(&self) -> String {
+        read(&self.path("access.log"))
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Waits until there is something.

@@ -8,35 +8,25 @@
     clippy::arithmetic_side_effects
 )]
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use envoy_test::artifacts;
+use envoy_test::shipped::{Running, Shipped};
 use serde_json::Value;
+use testkit::World;
 use testkit::http_server::Server;
-use testkit::{Exchange, Request, World};
 
 /// Never to be found in a log.
 const CANARY: &str = "canary-4711-canary";
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
-struct Shipped {
-    child: Child,
-    folder: tempfile::TempDir,
-    port: u16,
+struct Edge {
+    envoy: Running,
+    at: SocketAddr,
     _servers: Vec<Server>,
     _runtime: tokio::runtime::Runtime,
-}
-
-impl Drop for Shipped {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// What curl got.
@@ -47,16 +37,8 @@ struct Got {
     body: String,
 }
 
-impl Shipped {
+impl Edge {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
-        fs::write(folder.path().join("tls.crt"), made.cert.pem()).unwrap();
-        fs::write(
-            folder.path().join("tls.key"),
-            made.signing_key.serialize_pem(),
-        )
-        .unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -69,105 +51,33 @@ impl Shipped {
         };
         let upstream = Server::upstream(runtime.handle(), world.upstream.clone()).unwrap();
         let (auth, lists) = (service("auth_service"), service("list_service"));
-        let mut config =
-            fs::read_to_string(artifacts::workspace().join("ops/envoy/envoy.yaml")).unwrap();
-        let mut put = |from: &str, to: &str| {
-            assert!(config.contains(from), "envoy.yaml has no {from}");
-            config = config.replace(from, to);
-        };
-        let place = |name: &str, port: u16, at: SocketAddr| {
-            (
-                format!("address: {name}, port_value: {port}"),
-                format!("address: {}, port_value: {}", at.ip(), at.port()),
-            )
-        };
-        for (from, to) in [
-            place("orders.internal", 8080, upstream.address()),
-            place("auth.internal", 8080, auth.address()),
-            place("redis-proxy.internal", 8970, lists.address()),
-            // Takes whatever it is sent; `limits-test` has one that reads it.
-            place("otel-collector.internal", 4318, upstream.address()),
-        ] {
-            put(&from, &to);
-        }
-        put(
-            "address: 0.0.0.0, port_value: 8443",
-            "address: 127.0.0.1, port_value: 0",
-        );
-        put(
-            "address: 127.0.0.1, port_value: 9901",
-            "address: 127.0.0.1, port_value: 0",
-        );
-        put("/etc/envoy/tls", &folder.path().display().to_string());
-        put(
-            "/etc/portcullis",
-            &artifacts::workspace().join("dist").display().to_string(),
-        );
-        let path = folder.path().join("envoy.yaml");
-        fs::write(&path, config).unwrap();
-        let file = |name: &str| File::create(folder.path().join(name)).unwrap();
-        let child = Command::new(artifacts::envoy().unwrap())
-            .arg("--config-path")
-            .arg(&path)
-            .arg("--admin-address-path")
-            .arg(folder.path().join("admin"))
-            .args(["--concurrency", "1", "--disable-hot-restart"])
-            .args(["--log-level", "info", "--component-log-level", "wasm:debug"])
-            .stdin(Stdio::null())
-            .stdout(file("access.log"))
-            .stderr(file("envoy.log"))
-            .spawn()
-            .unwrap();
-        let mut shipped = Self {
-            child,
-            folder,
-            port: 0,
+        let mut shipped = Shipped::new("envoy/envoy.yaml");
+        shipped.place("orders.internal", 8080, upstream.address());
+        shipped.place("auth.internal", 8080, auth.address());
+        shipped.place("redis-proxy.internal", 8970, lists.address());
+        // Takes whatever it is sent; `limits-test` has one that reads it.
+        shipped.place("otel-collector.internal", 4318, upstream.address());
+        shipped.listen();
+        let envoy = shipped.start_with(&[
+            "--concurrency",
+            "1",
+            "--log-level",
+            "info",
+            "--component-log-level",
+            "wasm:debug",
+        ]);
+        let edge = Self {
+            at: envoy.listener("https"),
+            envoy,
             _servers: vec![upstream, auth, lists],
             _runtime: runtime,
         };
-        shipped.port = shipped.await_listener();
         // Its lists and keys are here by then.
-        shipped.until("a list", |it| {
-            it.curl("/health", &[]).head.starts_with("HTTP/2 200")
+        edge.envoy.until("a list", || {
+            let health = edge.curl("/health", &[]);
+            health.head.starts_with("HTTP/2 200").then_some(())
         });
-        shipped
-    }
-
-    fn await_listener(&mut self) -> u16 {
-        let at = self.folder.path().join("admin");
-        let mut found = 0;
-        self.until("its listener", |_| {
-            let port = || {
-                let answer = admin(&at, "/listeners?format=json")?;
-                let all: Value = serde_json::from_slice(&answer.body).ok()?;
-                let socket = &all["listener_statuses"][0]["local_address"]["socket_address"];
-                u16::try_from(socket["port_value"].as_u64()?).ok()
-            };
-            found = port().unwrap_or_default();
-            found != 0
-        });
-        found
-    }
-
-    fn admin(&self, path: &str) -> Option<Exchange> {
-        admin(&self.folder.path().join("admin"), path)
-    }
-
-    fn until(&self, what: &str, mut fits: impl FnMut(&Self) -> bool) {
-        let began = Instant::now();
-        while !fits(self) {
-            assert!(
-                began.elapsed() < STARTS_WITHIN,
-                "Envoy shows no sign of {what}:\n{}",
-                self.read("envoy.log")
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn read(&self, name: &str) -> String {
-        let path: PathBuf = self.folder.path().join(name);
-        String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+        edge
     }
 
     fn curl(&self, path: &str, options: &[&str]) -> Got {
@@ -181,7 +91,7 @@ impl Shipped {
                 "10",
             ])
             .args(options)
-            .arg(format!("https://127.0.0.1:{}{path}", self.port))
+            .arg(format!("https://{}{path}", self.at))
             .output()
             .expect("curl runs");
         if !output.status.success() {
@@ -195,13 +105,6 @@ impl Shipped {
             body: body.to_owned(),
         }
     }
-}
-
-/// What Envoy's admin port answers; where that is stands in this file.
-fn admin(at: &Path, path: &str) -> Option<Exchange> {
-    let at: SocketAddr = fs::read_to_string(at).ok()?.trim().parse().ok()?;
-    let mut connection = testkit::http_client::Connection::open(at, None).ok()?;
-    connection.exchange(&Request::get(path)).ok()
 }
 
 /// Every label that a metric may have is one in Prometheus; the tarpit's longest delay of 30 s fits into what Envoy
@@ -239,7 +142,7 @@ fn the_shipped_envoy_knows_the_filters() {
 
 #[test]
 fn the_shipped_envoy_is_an_edge() {
-    let envoy = Shipped::start();
+    let edge = Edge::start();
 
     // TLS 1.2 and later, and nothing earlier.
     for (options, answered) in [
@@ -257,14 +160,14 @@ fn the_shipped_envoy_is_an_edge() {
         (&["--tlsv1.3"], true),
     ] {
         assert_eq!(
-            envoy.curl("/health", options).answered,
+            edge.curl("/health", options).answered,
             answered,
             "{options:?}"
         );
     }
 
     // Headers, also on what another filter refuses.
-    let public = envoy.curl(
+    let public = edge.curl(
         "/health",
         &[
             "--header",
@@ -280,7 +183,7 @@ fn the_shipped_envoy_is_an_edge() {
         public.body
     );
     assert!(!public.body.contains("evil"), "{}", public.body);
-    let refused = envoy.curl("/v1/orders", &[]);
+    let refused = edge.curl("/v1/orders", &[]);
     assert!(refused.head.starts_with("HTTP/2 401"), "{}", refused.head);
     for got in [&public, &refused] {
         assert!(
@@ -309,7 +212,7 @@ fn the_shipped_envoy_is_an_edge() {
             "403",
         ),
     ] {
-        let got = envoy.curl(path, options);
+        let got = edge.curl(path, options);
         let got_status = got.head.split_whitespace().nth(1);
         assert_eq!(got_status, Some(status), "{path}: {}", got.head);
     }
@@ -332,22 +235,13 @@ fn the_shipped_envoy_is_an_edge() {
         "--data",
         &data,
     ];
-    assert!(
-        envoy
-            .curl(&query, &headers)
-            .head
-            .starts_with("HTTP/1.1 401")
-    );
-    let mut line = Value::Null;
-    envoy.until("an access log", |it| {
-        let log = it.read("access.log");
+    assert!(edge.curl(&query, &headers).head.starts_with("HTTP/1.1 401"));
+    let line = edge.envoy.until("an access log", || {
+        let log = edge.envoy.access_log();
         let mut lines = log
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        line = lines
-            .find(|line| line["has_api_key"] == "true")
-            .unwrap_or_default();
-        !line.is_null()
+        lines.find(|line| line["has_api_key"] == "true")
     });
     for (field, expected) in [
         ("has_authorization", "true"),
@@ -365,25 +259,26 @@ fn the_shipped_envoy_is_an_edge() {
             .is_some_and(|ja4| ja4.starts_with("t13")),
         "{line}"
     );
-    for line in envoy.read("access.log").lines() {
+    for line in edge.envoy.access_log().lines() {
         let read = serde_json::from_str::<Value>(line);
         assert!(read.is_ok_and(|line| line.is_object()), "{line}");
     }
-    for log in ["access.log", "envoy.log"] {
-        let text = envoy.read(log);
-        assert!(!text.contains(CANARY), "{log} has a credential");
-        assert!(!text.is_empty(), "{log} is empty");
+    let log = edge.envoy.log();
+    for (name, text) in [
+        ("access.log", edge.envoy.access_log()),
+        ("envoy.log", log.clone()),
+    ] {
+        assert!(!text.contains(CANARY), "{name} has a credential");
+        assert!(!text.is_empty(), "{name} is empty");
     }
     // Labels in the names of our metrics are labels in Prometheus.
-    let stats = envoy.admin("/stats/prometheus").unwrap();
-    let stats = String::from_utf8_lossy(&stats.body).into_owned();
+    let stats = edge.envoy.ask("/stats/prometheus").unwrap();
     let mut ours = stats.lines().filter(|line| line.contains("portcullis_"));
     assert!(
         ours.any(|line| line.contains("outcome=\"denied\"") && line.contains("filter=\"auth\"")),
         "{stats}"
     );
     assert!(!stats.contains("_outcome_denied"), "{stats}");
-    let log = envoy.read("envoy.log");
     let errors: Vec<&str> = log
         .lines()
         .filter(|line| line.contains("][error]") || line.contains("][critical]"))

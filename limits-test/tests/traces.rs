@@ -11,13 +11,12 @@
     reason = "a test that cannot go on fails"
 )]
 
-use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use envoy_test::artifacts;
+use envoy_test::shipped::{Running, Shipped};
 use limits_test::store_service::StoreService;
 use limits_test::until::until;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -28,7 +27,7 @@ use serde_json::Value;
 use testkit::auth_service::ApiKey;
 use testkit::http_server::Server;
 use testkit::world::{Asked, End, Response, Served, Service};
-use testkit::{Request, World};
+use testkit::World;
 
 const LONG: Duration = Duration::from_secs(60);
 const CANARY: &str = "canary-4711-canary";
@@ -143,9 +142,8 @@ impl Service for Collector {
 }
 
 struct Traced {
-    envoy: Child,
-    folder: tempfile::TempDir,
-    port: u16,
+    _envoy: Running,
+    at: SocketAddr,
     world: World,
     collector: Collector,
     _store: StoreService,
@@ -153,23 +151,8 @@ struct Traced {
     _runtime: tokio::runtime::Runtime,
 }
 
-impl Drop for Traced {
-    fn drop(&mut self) {
-        let _ = self.envoy.kill();
-        let _ = self.envoy.wait();
-    }
-}
-
 impl Traced {
     fn start(keys: &[&ApiKey]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
-        fs::write(folder.path().join("tls.crt"), made.cert.pem()).unwrap();
-        fs::write(
-            folder.path().join("tls.key"),
-            made.signing_key.serialize_pem(),
-        )
-        .unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -191,92 +174,36 @@ impl Traced {
             receiver.address()
         ));
 
-        let shipped = artifacts::workspace().join("ops/envoy/envoy.yaml");
-        let mut config = fs::read_to_string(shipped).unwrap();
-        let mut put = |from: &str, to: &str| {
-            assert!(config.contains(from), "envoy.yaml has no {from}");
-            config = config.replace(from, to);
-        };
-        for (name, port, at) in [
-            ("orders.internal", 8080, upstream.address()),
-            ("auth.internal", 8080, auth.address()),
-            ("redis-proxy.internal", 8970, store.address()),
-            ("otel-collector.internal", 4318, receiver.address()),
-        ] {
-            put(
-                &format!("address: {name}, port_value: {port}"),
-                &format!("address: {}, port_value: {}", at.ip(), at.port()),
-            );
-        }
-        for (name, port) in [("0.0.0.0", 8443), ("127.0.0.1", 9901)] {
-            put(
-                &format!("address: {name}, port_value: {port}"),
-                "address: 127.0.0.1, port_value: 0",
-            );
-        }
-        put("/etc/envoy/tls", &folder.path().display().to_string());
-        let modules = artifacts::workspace().join("dist");
-        put("/etc/portcullis", &modules.display().to_string());
-        put(
+        let mut shipped = Shipped::new("envoy/envoy.yaml");
+        shipped.place("orders.internal", 8080, upstream.address());
+        shipped.place("auth.internal", 8080, auth.address());
+        shipped.place("redis-proxy.internal", 8970, store.address());
+        shipped.place("otel-collector.internal", 4318, receiver.address());
+        shipped.listen();
+        shipped.put(
             "random_sampling: { value: 10 }",
             "random_sampling: { value: 100 }",
         );
         // Envoy waits five seconds for more spans.
-        config.push_str(
+        shipped.append(
             "layered_runtime:\n  layers:\n  - { name: test, static_layer: { tracing.opentelemetry.flush_interval_ms: 100 } }\n",
         );
-        let path = folder.path().join("envoy.yaml");
-        fs::write(&path, config).unwrap();
-        let file = |name: &str| File::create(folder.path().join(name)).unwrap();
-        let envoy = Command::new(artifacts::envoy().unwrap())
-            .arg("--config-path")
-            .arg(&path)
-            .arg("--admin-address-path")
-            .arg(folder.path().join("admin"))
-            .args([
-                "--concurrency",
-                "1",
-                "--disable-hot-restart",
-                "--log-level",
-                "info",
-            ])
-            .stdin(Stdio::null())
-            .stdout(file("access.log"))
-            .stderr(file("envoy.log"))
-            .spawn()
-            .unwrap();
-        let mut traced = Self {
-            envoy,
-            folder,
-            port: 0,
+        let envoy = shipped.start_with(&["--concurrency", "1", "--log-level", "info"]);
+        let traced = Self {
+            at: envoy.listener("https"),
+            _envoy: envoy,
             world,
             collector,
             _store: store,
             _servers: vec![receiver, auth, upstream],
             _runtime: runtime,
         };
-        until("a listener", LONG, || {
-            traced.port = traced.listener().unwrap_or_default();
-            traced.port != 0
-        });
         // Its lists and keys are here by then. No trace of these.
         until("a list", LONG, || {
             let unsampled = "traceparent: 00-00000000000000000000000000000001-0000000000000001-00";
             traced.curl("/health", &[unsampled]).0 == 200
         });
         traced
-    }
-
-    fn listener(&self) -> Option<u16> {
-        let at = fs::read_to_string(self.folder.path().join("admin")).ok()?;
-        let at: SocketAddr = at.trim().parse().ok()?;
-        let mut connection = testkit::http_client::Connection::open(at, None).ok()?;
-        let listeners = connection
-            .exchange(&Request::get("/listeners?format=json"))
-            .ok()?;
-        let all: Value = serde_json::from_slice(&listeners.body).ok()?;
-        let socket = &all["listener_statuses"][0]["local_address"]["socket_address"];
-        u16::try_from(socket["port_value"].as_u64()?).ok()
     }
 
     /// Status and body.
@@ -292,7 +219,7 @@ impl Traced {
                 "\n%{http_code}",
             ])
             .args(headers)
-            .arg(format!("https://127.0.0.1:{}{path}", self.port))
+            .arg(format!("https://{}{path}", self.at))
             .output()
             .expect("curl runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
