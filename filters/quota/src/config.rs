@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use policy::duration::Span;
 use policy::head::is_header_name;
+use policy::proxy::RawProxy;
 use policy::route::{Match, RawMatch};
-use policy::service::Parts;
-use policy::{Configure, Problems, Secret, Service};
+use policy::{Configure, Problems, Service};
 use serde::Deserialize;
 
 /// The options of the filter.
@@ -35,23 +35,6 @@ pub struct Raw {
     /// Whether responses say how much is used: `X-Quota-Limit` and the like.
     #[serde(default = "yes")]
     pub headers: bool,
-}
-
-/// The redis-proxy.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct RawProxy {
-    /// Envoy: a cluster name. Kong: `host:port`.
-    pub upstream: String,
-    /// The `Host` to ask for.
-    pub authority: String,
-    /// Longest wait for an answer; then the rule's `on_failure` applies to requests that waited. 5ms to 5s.
-    #[serde(default = "default_timeout")]
-    pub timeout: Span,
-    /// Sent as `Authorization: Bearer`. Swapped by reloading the configuration.
-    #[serde(default)]
-    pub service_token: Option<Secret>,
 }
 
 /// What becomes of some requests.
@@ -135,9 +118,6 @@ fn default_max_age() -> Span {
 fn default_capacity() -> usize {
     10_000
 }
-fn default_timeout() -> Span {
-    Span::millis(60)
-}
 fn yes() -> bool {
     true
 }
@@ -198,18 +178,6 @@ impl Configure for Config {
             capacity: raw.capacity,
             headers: raw.headers,
         })
-    }
-}
-
-impl RawProxy {
-    fn check(self, at: &str, problems: &mut Problems) -> Service {
-        let parts = Parts {
-            upstream: self.upstream,
-            authority: self.authority,
-            timeout: self.timeout,
-            service_token: self.service_token,
-        };
-        Service::check(parts, at, Span::millis(5)..=Span::secs(5), problems)
     }
 }
 

@@ -3,11 +3,10 @@
 use std::rc::Rc;
 
 use ipnet::IpNet;
-use policy::duration::Span;
 use policy::head::is_header_name;
+use policy::proxy::RawProxy;
 use policy::route::{Match, RawMatch};
-use policy::service::Parts;
-use policy::{Configure, Problems, Secret, Service};
+use policy::{Configure, Problems, Service};
 use serde::{Deserialize, Deserializer};
 use wire::limits::{Limit, MAX_DIM_BYTES, Shape};
 use wire::load::MAX_UPSTREAM_BYTES;
@@ -43,23 +42,6 @@ pub struct Raw {
     /// Highest rate that any limit may allow, bursts left out: no rule can open the gate wider by mistake (R14).
     #[serde(default = "default_ceiling")]
     pub ceiling: String,
-}
-
-/// The redis-proxy.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct RawProxy {
-    /// Envoy: a cluster name. Kong: `host:port`.
-    pub upstream: String,
-    /// The `Host` to ask for.
-    pub authority: String,
-    /// Longest wait for an answer; then the rule's `on_failure` applies. 5ms to 5s.
-    #[serde(default = "default_timeout")]
-    pub timeout: Span,
-    /// Sent as `Authorization: Bearer`. Swapped by reloading the configuration.
-    #[serde(default)]
-    pub service_token: Option<Secret>,
 }
 
 /// Request headers that the auth filter sets.
@@ -263,9 +245,6 @@ fn default_capacity() -> usize {
 fn default_ceiling() -> String {
     "100000/s".to_owned()
 }
-fn default_timeout() -> Span {
-    Span::millis(60)
-}
 fn default_reject_status() -> u16 {
     429
 }
@@ -401,18 +380,6 @@ impl Given {
     fn shares_with(&self, other: &Limit) -> bool {
         let is_count = |limit: &Limit| matches!(limit.shape, Shape::Window {});
         self.limit.period_ms == other.period_ms && is_count(&self.limit) == is_count(other)
-    }
-}
-
-impl RawProxy {
-    fn check(self, at: &str, problems: &mut Problems) -> Service {
-        let parts = Parts {
-            upstream: self.upstream,
-            authority: self.authority,
-            timeout: self.timeout,
-            service_token: self.service_token,
-        };
-        Service::check(parts, at, Span::millis(5)..=Span::secs(5), problems)
     }
 }
 

@@ -25,6 +25,7 @@ pub mod metric;
 mod node;
 pub mod path;
 pub mod phases;
+pub mod proxy;
 pub mod reply;
 pub mod route;
 #[cfg(feature = "schema")]
