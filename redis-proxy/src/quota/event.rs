@@ -5,7 +5,8 @@
 //!  "reset_at":"2025-11-01T00:00:00Z","last_updated":"2025-10-27T20:00:00Z"}
 //! ```
 //! Further members are ignored. `remaining` may be left out; if it is there it must be `limit` − `used`, or 0 where
-//! more was used.
+//! more was used. Whole numbers may be written `4532.0` or `4.532e3`, as programs do that count in floats. A fraction is
+//! no count: it is refused, and not rounded, since nobody could tell afterwards what was lost.
 
 use std::time::Duration;
 
@@ -82,7 +83,9 @@ impl Dead {
             Self::TooLong => "the event is longer than 65536 bytes",
             Self::NotJson => "the event must be a JSON object that names no member twice",
             Self::Tenant => "tenant_id: must be 1 to 128 bytes of visible ASCII",
-            Self::Count => "limit, used: must be whole numbers from 0 to 2^53",
+            Self::Count => {
+                "limit, used: must be whole numbers from 0 to 2^53; of a smaller unit where there are fractions"
+            }
             Self::Remaining => "remaining: must be limit - used, or 0 where more was used",
             Self::Period => "period: must be 1 to 32 of a-z 0-9 _ -",
             Self::Time => "reset_at, last_updated: must be RFC 3339 times from 2000 to 2499",
@@ -116,7 +119,8 @@ pub fn read(payload: &[u8], now_ms: u64, max_ahead: Duration) -> Result<Record, 
     let tenant = text(raw.tenant_id.as_ref()).filter(|name| is_tenant(name));
     let tenant = tenant.ok_or(Dead::Tenant)?.to_owned();
     let count = |value: &Option<Value>| {
-        let count = value.as_ref().and_then(Value::as_u64);
+        let count = value.as_ref().and_then(whole);
+        let count = count.and_then(|n| u64::try_from(n).ok());
         count.filter(|n| *n <= MAX_COUNT).ok_or(Dead::Count)
     };
     let (limit, used) = (count(&raw.limit)?, count(&raw.used)?);
@@ -126,7 +130,7 @@ pub fn read(payload: &[u8], now_ms: u64, max_ahead: Duration) -> Result<Record, 
             .zip(i64::try_from(used).ok())
             .and_then(|(limit, used)| limit.checked_sub(used))
             .ok_or(Dead::Count)?;
-        let said = remaining.as_i64().ok_or(Dead::Remaining)?;
+        let said = whole(&remaining).ok_or(Dead::Remaining)?;
         if said != left && said != left.max(0) {
             return Err(Dead::Remaining);
         }
@@ -150,6 +154,19 @@ pub fn read(payload: &[u8], now_ms: u64, max_ahead: Duration) -> Result<Record, 
         reset_at,
         last_updated,
     })
+}
+
+/// A whole number, however it is written. As a float only so far as the parser's last bits cannot make it another.
+fn whole(value: &Value) -> Option<i64> {
+    const EXACT: f64 = 1e14;
+    if value.is_i64() {
+        return value.as_i64();
+    }
+    let float = value.as_f64()?;
+    if float.fract() != 0.0 || float.abs() > EXACT {
+        return None;
+    }
+    Some(float as i64)
 }
 
 fn text(value: Option<&Value>) -> Option<&str> {
@@ -178,10 +195,34 @@ mod tests {
             ("\"used\":4,\"remaining\":6", "\"used\":12,\"remaining\":-2"),
             ("\"used\":4,\"remaining\":6", "\"used\":12,\"remaining\":0"),
             ("\"remaining\":6", "\"remaining\":null"),
+            ("\"remaining\":6", "\"remaining\":6.0"),
+            (
+                "\"used\":4,\"remaining\":6",
+                "\"used\":12.0,\"remaining\":-2.0",
+            ),
+            (
+                "\"used\":4,\"remaining\":6",
+                "\"used\":-0.0,\"remaining\":1e1",
+            ),
             ("\"remaining\":6", "\"remaining\":6,\"model\":{\"a\":[1]}"),
             ("2025-10-27T20:00:00Z", "2025-10-27T20:00:59Z"),
         ] {
             assert!(judge(&GOOD.replace(from, to)).is_ok(), "{to}");
+        }
+    }
+
+    #[test]
+    fn whole_floats_are_counts() {
+        for (written, count) in [
+            ("10532.0", 10_532),
+            ("1.0532e4", 10_532),
+            ("0.0", 0),
+            ("99999999999999.0", 99_999_999_999_999),
+            ("4532.000000000000000000", 4_532),
+            ("9007199254740992", 9_007_199_254_740_992),
+        ] {
+            let event = GOOD.replace("\"used\":4,\"remaining\":6", &format!("\"used\":{written}"));
+            assert_eq!(judge(&event).map(|record| record.used), Ok(count));
         }
     }
 
@@ -199,6 +240,16 @@ mod tests {
             ("\"limit\":10", "\"limit\":-1", Dead::Count),
             ("\"limit\":10", "\"limit\":10.5", Dead::Count),
             ("\"limit\":10", "\"limit\":\"10\"", Dead::Count),
+            ("\"used\":4", "\"used\":4.25", Dead::Count),
+            ("\"used\":4", "\"used\":-4.0", Dead::Count),
+            ("\"limit\":10", "\"limit\":100000000000001.0", Dead::Count),
+            ("\"limit\":10", "\"limit\":1e300", Dead::Count),
+            (
+                "\"limit\":10",
+                "\"limit\":18446744073709551615",
+                Dead::Count,
+            ),
+            ("\"remaining\":6", "\"remaining\":5.5", Dead::Remaining),
             ("\"limit\":10", "\"limit\":9007199254740993", Dead::Count),
             ("\"used\":4,", "", Dead::Count),
             ("\"remaining\":6", "\"remaining\":5", Dead::Remaining),
