@@ -24,10 +24,10 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value as Any};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message as _;
 use serde_json::Value;
+use testkit::World;
 use testkit::auth_service::ApiKey;
 use testkit::http_server::Server;
 use testkit::world::{Asked, End, Response, Served, Service};
-use testkit::World;
 
 const LONG: Duration = Duration::from_secs(60);
 const CANARY: &str = "canary-4711-canary";
