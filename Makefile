@@ -115,7 +115,7 @@ tarpit-bench: ## What 5,000 clients in the tarpit cost the others (5 minutes)
 	@cargo run --locked --profile ci --package limits-test --bin tarpit-bench
 
 .PHONY: bench
-bench: ## What each filter costs beside Envoy's own and beside none (12 minutes; QUICK=1: 4; LIMITER=host:port)
+bench: ## What each filter costs beside Envoy's own and beside none (15 minutes; QUICK=1: 4; LIMITER=host:port)
 	@tools/setup.sh build envoy
 	@tools/wasm.sh
 	@cargo build --locked --release --package redis-proxy --package bench

@@ -38,6 +38,9 @@ const CONNECTIONS: usize = 8;
 /// New tokens and clients before anything counts.
 const WARM_UP_FRESH: usize = 1_500;
 
+/// A load of so long comes before the memory of workers is measured.
+const MEMORY_SETTLES_IN: Duration = Duration::from_secs(2);
+
 /// How much is measured.
 struct Plan {
     rounds: usize,
@@ -46,6 +49,8 @@ struct Plan {
     fresh: usize,
     /// Seconds that each gateway is loaded before anything counts: V8 compiles what runs often a second time.
     warm_up: Duration,
+    /// Pairs of Envoys by which the memory of a worker is measured.
+    memory_rounds: usize,
     only: Vec<String>,
     /// Where an external limiter listens.
     limiter: Option<String>,
@@ -60,6 +65,7 @@ fn main() -> ExitCode {
         lasts: Duration::from_millis(250),
         fresh: 250,
         warm_up: Duration::from_secs(5),
+        memory_rounds: 5,
         only: Vec::new(),
         limiter: None,
         crossings: false,
@@ -73,6 +79,7 @@ fn main() -> ExitCode {
                 plan.lasts = Duration::from_millis(150);
                 plan.fresh = 100;
                 plan.warm_up = Duration::from_secs(2);
+                plan.memory_rounds = 1;
                 plan.write = false;
             }
             "--crossings" => {
@@ -164,9 +171,10 @@ fn run(plan: &Plan) -> Result<(), String> {
     }
     let mut per_worker = Vec::new();
     if !plan.crossings {
-        for name in [EMPTY, ONE] {
-            let needs = site.memory_per_worker(name, CONNECTIONS, plan.warm_up)?;
-            per_worker.extend(needs.map(|needs| (name, needs)));
+        for _ in 0..plan.memory_rounds {
+            let mut needs = |name| site.memory_per_worker(name, CONNECTIONS, MEMORY_SETTLES_IN);
+            let pair = needs(EMPTY)?.zip(needs(ONE)?);
+            per_worker.extend(pair.map(|(empty, one)| one - empty));
         }
     }
     site.stop()?;

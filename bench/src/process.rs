@@ -93,12 +93,24 @@ fn listener(line: &str, port: u16) -> Option<String> {
 /// # Errors
 /// When it is not there to be read.
 pub fn resident(pid: u32) -> Result<u64, String> {
+    status(pid, "VmRSS")
+}
+
+/// Resident memory in KiB that is no file's: without the program's own code, of which more is there the more of it ran.
+///
+/// # Errors
+/// When it is not there to be read.
+pub fn anonymous(pid: u32) -> Result<u64, String> {
+    status(pid, "RssAnon")
+}
+
+fn status(pid: u32, field: &str) -> Result<u64, String> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
     text.lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
         .and_then(|rest| rest.trim().split(' ').next()?.parse().ok())
-        .ok_or_else(|| format!("{path} has no VmRSS"))
+        .ok_or_else(|| format!("{path} has no {field}"))
 }
 
 /// The machine in one line: processor, cores, kernel.

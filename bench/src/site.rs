@@ -215,7 +215,7 @@ impl Site {
                 connections * usize::try_from(workers).unwrap_or(1),
                 lasts,
             )?;
-            resident.push(running.resident()? as f64);
+            resident.push(running.memory(process::anonymous)? as f64);
         }
         Ok(resident
             .last()
@@ -348,8 +348,11 @@ impl Running {
     /// # Errors
     /// When it has ended.
     pub fn resident(&self) -> Result<u64, String> {
-        let processes = self.gateway.processes()?;
-        processes.into_iter().map(process::resident).sum()
+        self.memory(process::resident)
+    }
+
+    fn memory(&self, of: fn(u32) -> Result<u64, String>) -> Result<u64, String> {
+        self.gateway.processes()?.into_iter().map(of).sum()
     }
 }
 
