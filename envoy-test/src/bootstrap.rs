@@ -93,6 +93,16 @@ pub fn listeners(version: u32, listeners: &[Listener]) -> Value {
     json!({"version_info": version.to_string(), "resources": resources})
 }
 
+/// Replaces the way to the upstream of such a document's first listener by an answer.
+pub fn answer_directly(listeners: &mut Value) {
+    let manager = &mut listeners["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    manager["route_config"]["virtual_hosts"][0]["routes"] = json!([{
+        "name": "default",
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
+    }]);
+}
+
 fn listener(listener: &Listener) -> Value {
     let mut filters: Vec<Value> = fingerprints(&listener.fingerprints)
         .into_iter()

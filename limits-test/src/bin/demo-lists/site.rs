@@ -38,7 +38,7 @@ impl Site {
                 access_log: folder.path().join("access.log"),
             })],
         );
-        answer_directly(&mut document);
+        bootstrap::answer_directly(&mut document);
         let clusters = BTreeMap::from([("redis_proxy".to_owned(), service.address())]);
         let (mut envoy, taken) = Envoy::start_with(&clusters, &document, 1).unwrap();
         if let Err(rejected) = taken {
@@ -93,14 +93,4 @@ fn listener(tls: Tls) -> Listener {
         ],
         fingerprints: Fingerprints::Tls(tls),
     }
-}
-
-/// Replaces the way to an upstream by an answer.
-fn answer_directly(listeners: &mut Value) {
-    let manager = &mut listeners["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"];
-    manager["route_config"]["virtual_hosts"][0]["routes"] = json!([{
-        "name": "default",
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
-    }]);
 }

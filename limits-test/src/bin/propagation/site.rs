@@ -28,7 +28,7 @@ impl Site {
         let control = Control::prepare();
         let service = StoreService::start(&control.config());
         let mut document = bootstrap::listeners(1, &[listener()]);
-        answer_directly(&mut document);
+        bootstrap::answer_directly(&mut document);
         let clusters = BTreeMap::from([("redis_proxy".to_owned(), service.address())]);
         let (mut envoy, taken) = Envoy::start_with(&clusters, &document, workers).unwrap();
         if let Err(rejected) = taken {
@@ -87,14 +87,4 @@ fn listener() -> Listener {
         ],
         fingerprints: Fingerprints::None,
     }
-}
-
-/// Replaces the way to an upstream by an answer.
-fn answer_directly(listeners: &mut Value) {
-    let manager = &mut listeners["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"];
-    manager["route_config"]["virtual_hosts"][0]["routes"] = json!([{
-        "name": "default",
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
-    }]);
 }

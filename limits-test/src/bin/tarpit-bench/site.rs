@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use envoy_test::bootstrap::{self, Fingerprints, Listener, OnTrap};
 use envoy_test::{Envoy, artifacts, log};
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::gateway::FilterSetup;
 use testkit::http_server::{Server, wall_clock};
 use testkit::list_service::ListService;
@@ -147,7 +147,7 @@ fn gateway(lists: &Server, workers: u32, longest_delay: Duration) -> (Envoy, Soc
         fingerprints: Fingerprints::None,
     };
     let mut document = bootstrap::listeners(1, &[listener]);
-    answer_directly(&mut document);
+    bootstrap::answer_directly(&mut document);
     let clusters = BTreeMap::from([("lists".to_owned(), lists.address())]);
     let (mut envoy, taken) = Envoy::start_with(&clusters, &document, workers).unwrap();
     if let Err(rejected) = taken {
@@ -155,14 +155,4 @@ fn gateway(lists: &Server, workers: u32, longest_delay: Duration) -> (Envoy, Soc
     }
     let address = envoy.listener(LISTENER).unwrap();
     (envoy, address)
-}
-
-/// Replaces the way to an upstream by an answer.
-fn answer_directly(listeners: &mut Value) {
-    let manager = &mut listeners["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"];
-    manager["route_config"]["virtual_hosts"][0]["routes"] = json!([{
-        "name": "default",
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
-    }]);
 }
