@@ -210,6 +210,14 @@ pub fn install(dir: &Path, authority: &Authority) {
     write("ca.pem", &authority.cert);
 }
 
+/// What nobody may wait for for ever, whatever is killed meanwhile: who does is told of here, and not by whoever ends
+/// tests that last too long.
+pub async fn in_the_end<T>(what: &str, end: impl Future<Output = T>) -> T {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let end = tokio::time::timeout(PATIENCE, end).await;
+    end.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}
+
 /// Who asks.
 #[derive(Clone)]
 pub struct Client {
@@ -260,11 +268,13 @@ impl Client {
                 )
                 .unwrap(),
         };
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
         let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await?;
+        let stream = in_the_end("a connection", async {
+            let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+            let tls = TlsConnector::from(Arc::new(config));
+            tls.connect(name, stream).await
+        });
+        let stream = stream.await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
@@ -323,15 +333,13 @@ impl Connection {
             })
             .body(body)
             .unwrap();
-        let response = self
-            .sender
-            .send_request(request)
-            .await
-            .map_err(io::Error::other)?;
-        let (head, body) = response.into_parts();
-        let body = to_bytes(Body::new(body), usize::MAX)
-            .await
-            .map_err(io::Error::other)?;
+        let answer = in_the_end("an answer", async {
+            let response = self.sender.send_request(request).await;
+            let (head, body) = response.map_err(io::Error::other)?.into_parts();
+            let body = to_bytes(Body::new(body), usize::MAX).await;
+            Ok::<_, io::Error>((head, body.map_err(io::Error::other)?))
+        });
+        let (head, body) = answer.await?;
         Ok(Answer {
             status: head.status.as_u16(),
             headers: head.headers,

@@ -15,7 +15,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testkit::ports::free_port;
 
-use crate::redis_server::{Pki, until};
+use crate::{
+    control_client::in_the_end,
+    redis_server::{Pki, until},
+};
 
 pub struct NatsServer {
     pub port: u16,
@@ -111,8 +114,10 @@ async fn events(stream: &Stream) -> HashMap<String, Value> {
     let consumer = stream.create_consumer(config).await.unwrap();
     let mut messages = consumer.messages().await.unwrap();
     let mut events = HashMap::new();
-    for _ in 0..expected {
-        let message = messages.next().await.unwrap().unwrap();
+    for n in 0..expected {
+        let next = in_the_end("the next event", messages.next()).await;
+        let message = next.unwrap_or_else(|| panic!("{n} of {expected} events"));
+        let message = message.unwrap();
         let event: Value = serde_json::from_slice(&message.payload).unwrap();
         let headers = message.headers.as_ref().unwrap();
         let id = headers.get("Nats-Msg-Id").unwrap().to_string();
