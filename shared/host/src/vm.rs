@@ -47,7 +47,8 @@ pub struct Vm<F: Filter>(RefCell<State<F>>);
 
 struct State<F: Filter> {
     roots: Numbered<Rc<Root<F>>>,
-    streams: Numbered<Stream<F>>,
+    /// Boxed: a chain's requests are large, and the place of the last one is still in the processor's cache.
+    streams: Numbered<Box<Stream<F>>>,
     callouts: Numbered<Caller>,
 }
 
@@ -94,7 +95,7 @@ impl<F: Filter> Vm<F> {
             }
             if let Some(root) = state.roots.get(&root) {
                 let stream = Stream::new(context, Rc::clone(root));
-                state.streams.insert(context, stream);
+                state.streams.insert(context, Box::new(stream));
             }
         });
     }
@@ -142,7 +143,7 @@ impl<F: Filter> Vm<F> {
     pub fn on_response_headers(&self, context: u32) -> u32 {
         self.with(CONTINUE, |state| {
             let stream = state.streams.get_mut(&context);
-            match stream.map(Stream::on_response_headers) {
+            match stream.map(|stream| stream.on_response_headers()) {
                 Some(Flow::Stop) => PAUSE,
                 Some(Flow::Continue) | None => CONTINUE,
             }
