@@ -61,9 +61,9 @@ struct Plan {
 
 fn main() -> ExitCode {
     let mut plan = Plan {
-        rounds: 30,
-        lasts: Duration::from_millis(250),
-        fresh: 250,
+        rounds: 12,
+        lasts: Duration::from_millis(800),
+        fresh: 600,
         warm_up: Duration::from_secs(5),
         memory_rounds: 5,
         only: Vec::new(),
