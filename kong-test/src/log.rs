@@ -1,8 +1,12 @@
 //! Kong's log, which is nginx's.
 
-/// What Kong itself logs as an error of every callout that fails, whatever the filter makes of it; the
-/// second of those with which the host waits.
-const OF_FAILED_CALLOUTS: [&str; 2] = ["dispatch failed", "connect() to unix:/dev/null failed"];
+/// What Kong itself logs as an error of callouts that fail, whatever the filter makes of it: of every one; of one
+/// whose service ended meanwhile; of those with which the host waits.
+const OF_FAILED_CALLOUTS: [&str; 3] = [
+    "dispatch failed",
+    "recv() failed (104: Connection reset by peer)",
+    "connect() to unix:/dev/null failed",
+];
 /// What Kong itself says when a filter refuses its configuration.
 const AFTER_A_REFUSAL: [&str; 2] = ["failed initializing", "declarative reconfigure failed"];
 /// What no case may bring about.
