@@ -44,11 +44,11 @@ pub fn with_descendants(first: u32) -> Result<Vec<u32>, String> {
     Ok(found)
 }
 
-/// What a process is called.
+/// The name of the program that a process runs; that of the process itself ends after 15 letters.
 #[must_use]
 pub fn name(pid: u32) -> Option<String> {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some(name.trim().to_owned())
+    let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(program.file_name()?.to_str()?.to_owned())
 }
 
 /// The process that listens on a TCP port of this machine, if this user may see it.
