@@ -176,7 +176,6 @@ setup_test() {
     need /usr/bin/python3 python3
     need node nodejs
     need openssl openssl
-    need curl curl
     need docker-registry docker-registry
     need skopeo skopeo
     need chromium chromium
