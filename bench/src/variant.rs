@@ -95,8 +95,6 @@ pub const BARE_KONG: &str = "bare, Kong";
 pub const BARE_NEW: &str = "bare, new tokens";
 pub const BARE_ANSWERED: &str = "bare, a filter answers";
 pub const EMPTY: &str = "empty Wasm filter";
-pub const CALLS_OF_AUTH: &str = "calls of auth";
-pub const CALLS_OF_THE_CHAIN: &str = "calls of the chain, one VM";
 pub const SEPARATE: &str = "chain, 5 VMs";
 pub const ONE: &str = "chain, one VM";
 
@@ -178,7 +176,7 @@ pub fn all(
         ours("tarpit", "an empty list", &["tarpit"])?,
         native("tarpit, long list", "100,000 entries", vec![long_tarpit()?]),
         native(
-            CALLS_OF_AUTH,
+            "calls of auth",
             "what auth asks of the gateway, and no more",
             vec![of_auth],
         ),
@@ -187,7 +185,7 @@ pub fn all(
         ours("quota", "a tenant seen before", &["quota"])?,
         ours(SEPARATE, "all five, each in its own VM", five)?,
         native(
-            CALLS_OF_THE_CHAIN,
+            "calls of the chain, one VM",
             "what one module of all five asks of the gateway, and no more",
             vec![of_the_chain],
         ),
