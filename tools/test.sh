@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs test suites, all of them whatever fails, and ends with one line: N passed, N failed, N skipped.
+# Runs test suites, all of them whatever fails, and ends with one line: N passed, N failed, N skipped. Before it stand the
+# tests that passed at their second try (.config/nextest.toml says which may).
 #
 # usage: test.sh <suite>…
 #   native    unit tests, and the cases of every filter in this process
@@ -18,6 +19,7 @@ COVERAGE=${COVERAGE:-0}
 logs=${CARGO_TARGET_DIR:-target}/test-logs
 mkdir -p "$logs"
 passed=0 failed=0 skipped=0
+: >"$logs/flaky"
 
 # sum <what> <file>: the sum of the numbers before any of these words.
 sum() {
@@ -31,7 +33,8 @@ suite() {
     shift 2
     say "$name"
     "$@" 2>&1 | tee "$log" || ok=0
-    sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -E "$form" >"$results" || true
+    sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -E "$form|^ *FLAKY " >"$results" || true
+    grep -E '^ *FLAKY ' "$results" >>"$logs/flaky" || true
     p=$(sum 'passed' "$results")
     f=$(sum 'failed|timed out|exec failed' "$results")
     s=$(sum 'skipped|ignored' "$results")
@@ -132,5 +135,6 @@ for suite in "$@"; do
     esac
 done
 
+[ ! -s "$logs/flaky" ] || printf '\npassed at the second try:\n%s\n' "$(sort -u "$logs/flaky")"
 printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" = 0 ]
