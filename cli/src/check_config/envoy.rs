@@ -264,6 +264,17 @@ fn check_type(node: &Node, findings: &mut Findings) {
     findings.error("wrong-type", node.line, message);
 }
 
+/// What a module is called by its path: `auth.wasm`, or `auth/plugin.wasm` where a released image is mounted as a
+/// volume.
+fn called(path: &str) -> &str {
+    let mut parts = path.rsplit('/');
+    let file = parts.next().unwrap_or_default();
+    match (file, parts.next()) {
+        ("plugin.wasm", Some(folder)) => folder,
+        _ => file.strip_suffix(".wasm").unwrap_or(file),
+    }
+}
+
 /// Which filter it is: its module says so, if anything does.
 fn which(node: &Node, wasm: &Node, findings: &mut Findings) -> Option<&'static Filter> {
     let plugin = wasm.get("config");
@@ -272,10 +283,7 @@ fn which(node: &Node, wasm: &Node, findings: &mut Findings) -> Option<&'static F
     let module = file
         .or_else(|| code.and_then(|it| it.at(&["remote", "http_uri", "uri"])))
         .and_then(Node::text);
-    let stem = module.map(|path| {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        name.strip_suffix(".wasm").unwrap_or(name)
-    });
+    let stem = module.map(called);
     let names: Vec<(&str, u64)> = [(Some(node), "name"), (plugin, "name"), (plugin, "root_id")]
         .into_iter()
         .filter_map(|(of, field)| {

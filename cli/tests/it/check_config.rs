@@ -632,6 +632,23 @@ fn every_form_of_a_configuration_is_read() {
     assert_eq!(check("--envoy", &good.replace(from, form)).code, 0);
 }
 
+/// A released image has its module under the name that the Wasm image specification gives it.
+#[test]
+fn a_mounted_image_is_known_by_its_folder() {
+    let good = shipped("envoy/envoy.yaml");
+    let from = "/auth.wasm";
+    assert!(good.contains(from));
+    let run = check("--envoy", &good.replace(from, "/auth/plugin.wasm"));
+    assert_eq!(run.code, 0, "{run:#?}");
+    let run = check("--envoy", &good.replace(from, "/tarpit/plugin.wasm"));
+    assert!(
+        run.stdout
+            .contains("is named after auth, but its module is"),
+        "{run:#?}"
+    );
+    assert_eq!(run.code, 1);
+}
+
 /// As Istio's EnvoyFilter and xDS servers write it.
 #[test]
 fn a_filter_in_a_typed_struct_is_found() {

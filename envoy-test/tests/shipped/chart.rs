@@ -110,6 +110,21 @@ fn every_set_of_values_makes_what_kubernetes_takes() {
             ],
         ),
         (
+            "images",
+            12,
+            &[
+                "- { name: module-auth, mountPath: /etc/portcullis/auth, readOnly: true }",
+                "- { name: module-auth, image: { reference: \"registry.example.com/portcullis/auth:0.1.0-production@sha256:",
+                "- { name: module-rate-limit, mountPath: /etc/portcullis/rate_limit, readOnly: true }",
+                "- { name: module-rate-limit, image: { reference: \"registry.example.com/portcullis/rate_limit:",
+            ],
+            &[
+                "initContainers",
+                "name: modules,",
+                "emptyDir: { sizeLimit: 64Mi",
+            ],
+        ),
+        (
             "alone",
             4,
             &[
@@ -290,6 +305,21 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "at '/gateway/service/sourceRanges/0'",
     ),
     ("modules:0.2.0", "modules", "at '/gateway/modules/image'"),
+    (
+        "path: /opt/filters/",
+        "images: { auth: registry.example.com/auth:0.1.0 }",
+        "gateway.modules: give one of image and images",
+    ),
+    (
+        "path: /opt/filters/",
+        "images: { Auth/../x: registry.example.com/auth:0.1.0 }",
+        "invalid propertyName 'Auth/../x'",
+    ),
+    (
+        "path: /opt/filters/",
+        "images: { auth: registry.example.com/auth }",
+        "at '/gateway/modules/images/auth'",
+    ),
     (
         "redis-proxy:0.2.0",
         "redis-proxy:latest",

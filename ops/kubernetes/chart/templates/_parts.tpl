@@ -51,6 +51,11 @@ data:
 {{ $image }}
 {{- end }}
 
+{{/* The volume with the image of a module, whose names may have an underscore. */}}
+{{- define "portcullis.moduleVolume" -}}
+module-{{ . | replace "_" "-" }}
+{{- end }}
+
 {{/* The volume that the configuration comes from. In: part, and path, where the part is in the values. */}}
 {{- define "portcullis.configVolume" -}}
 {{- $config := .part.config -}}
