@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -45,6 +45,11 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 /// The store cannot be opened or the address not be bound.
 pub async fn run(flags: Flags, config: Config) -> Result<(), AnyError> {
     let stop = stop_signal()?;
+    // Before anybody can know that it runs: a signal without a handler ends it.
+    let file = match flags.config.clone() {
+        Some(path) => Some((path, signal(SignalKind::hangup())?)),
+        None => None,
+    };
     let store = open(&config)?;
     let edge = open_edge(&config).await?;
     let quotas = open_quotas(&config).await?;
@@ -54,8 +59,8 @@ pub async fn run(flags: Flags, config: Config) -> Result<(), AnyError> {
     tracing::info!(listen = %listener.local_addr()?, store = ?kind(&config.store), "serving");
 
     tokio::spawn(adapt(Arc::clone(&state), config.adaptive_interval));
-    if let Some(path) = flags.config.clone() {
-        tokio::spawn(reload(Arc::clone(&state), flags, path));
+    if let Some((path, hangup)) = file {
+        tokio::spawn(reload(Arc::clone(&state), flags, path, hangup));
     }
     let (stopping, stopped) = watch::channel(false);
     let stop = async {
@@ -196,10 +201,7 @@ async fn adapt(state: Arc<State>, every: Duration) {
 }
 
 /// Reads tiers and adaptive settings again when the file changes, and on SIGHUP. A bad file changes nothing.
-async fn reload(state: Arc<State>, flags: Flags, path: PathBuf) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        return;
-    };
+async fn reload(state: Arc<State>, flags: Flags, path: PathBuf, mut hangup: Signal) {
     let changed = |path: &PathBuf| {
         std::fs::metadata(path)
             .ok()
