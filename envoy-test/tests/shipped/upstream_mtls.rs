@@ -1,5 +1,6 @@
 //! `ops/envoy/upstream-mtls.yaml`: who may answer, and who may not (U1, K036, K037).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use rcgen::SanType;
 use testkit::http_server::Server;
+use testkit::ports::free_port;
 use testkit::world::{Asked, End, Response, Served, Service};
 use wire::upstream_failures::{FailureBatch, FailureReason, UpstreamFailure};
 
@@ -19,15 +21,17 @@ pub const ENGINE: &str = "spiffe://prod.example/ns/compliance/sa/engine";
 pub const GATEWAY: &str = "spiffe://prod.example/ns/edge/sa/gateway";
 const PATH: &str = "/v1/compliance/check";
 
-/// redis-proxy as far as failures go.
+/// redis-proxy as far as failures go. A batch whose answer comes too late comes again: by id, as JetStream keeps them.
 #[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<UpstreamFailure>>>);
+struct Events(Arc<Mutex<BTreeMap<String, UpstreamFailure>>>);
 
 impl Service for Events {
     fn serve(&self, asked: Asked) -> Served {
         let status = match serde_json::from_slice::<FailureBatch>(&asked.body) {
             Ok(batch) if asked.path == "/v1/upstream-failures" => {
-                self.0.lock().unwrap().extend(batch.failures);
+                let failures = batch.failures.into_iter();
+                let by_id = failures.map(|failure| (failure.id.clone(), failure));
+                self.0.lock().unwrap().extend(by_id);
                 204
             }
             _ => 400,
@@ -241,10 +245,10 @@ async fn only_the_workload_that_the_route_names_may_answer() {
     assert!(stage.envoy.stat(denied) >= 251);
     let told = stage.envoy.until("events", || {
         let told = stage.events.0.lock().unwrap().clone();
-        let count: u64 = told.iter().map(|failure| failure.count).sum();
+        let count: u64 = told.values().map(|failure| failure.count).sum();
         (count == stage.envoy.stat(denied)).then_some(told)
     });
-    for failure in &told {
+    for failure in told.values() {
         assert_eq!(failure.expected, [ENGINE]);
         assert_eq!(failure.route.as_deref(), Some("rt-compliance-v1-internal"));
         assert_eq!(failure.service.as_deref(), Some("compliance"));
@@ -285,16 +289,14 @@ async fn the_filter_is_a_second_lock() {
     );
     let presented = stage.envoy.until("events", || {
         let told = stage.events.0.lock().unwrap();
-        told.first()?.presented.clone()
+        told.values().next()?.presented.clone()
     });
     assert_eq!(presented, wrong);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upstream_that_is_not_there_is_another_matter() {
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let stage = Stage::start_at(Some(address), |_| {}).await;
     let got = stage.get().await;
     assert_eq!(got.status, 503, "{got:?}");
