@@ -16,7 +16,7 @@ use crate::request::Request;
 pub struct Expect {
     pub status: Option<u16>,
     pub code: Option<String>,
-    /// Response headers with their values; `*` is any value, `!x` any but `x`.
+    /// Response headers with their values; `*` is any value, `!x` any but `x`, `x | y` either.
     pub headers: BTreeMap<String, String>,
     /// Response headers that must not be there.
     pub absent: Vec<String>,
@@ -155,11 +155,11 @@ impl Expect {
     }
 }
 
-/// `*` is any value, `!x` any but `x`.
+/// `*` is any value, `!x` any but `x`, `x | y` either.
 fn is_expected(value: &[u8], expected: &str) -> bool {
     match expected.strip_prefix('!') {
         Some(unexpected) => value != unexpected.as_bytes(),
-        None => expected == "*" || value == expected.as_bytes(),
+        None => expected == "*" || expected.split(" | ").any(|one| value == one.as_bytes()),
     }
 }
 
@@ -353,6 +353,8 @@ mod tests {
             ("expect = { upstream = { headers = { a = '!2' } } }", 0),
             ("expect = { upstream = { headers = { a = '!1' } } }", 1),
             ("expect = { upstream = { headers = { a = '2' } } }", 1),
+            ("expect = { upstream = { headers = { a = '1 | 2' } } }", 0),
+            ("expect = { upstream = { headers = { a = '2 | 3' } } }", 1),
             ("expect = { upstream = { headers = { b = '2' } } }", 1),
             ("expect = { upstream = { absent = ['c'] } }", 0),
             ("expect = { upstream = { absent = ['B'] } }", 1),
