@@ -157,6 +157,8 @@ async fn accept(listener: TcpListener, backend: Backend) {
             // An error is a client that went away, or a fault that was asked for.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
+                // Gateways keep connections; one that is closed on them is a request that fails.
+                .header_read_timeout(None)
                 .max_headers(4_096)
                 .max_buf_size(16 * 1024 * 1024)
                 .serve_connection(TokioIo::new(stream), service)
