@@ -411,29 +411,53 @@ mod tests {
     #[test]
     fn it_offers_what_it_is_told_at_an_even_pace() {
         let to = server(OK, Duration::ZERO);
-        let mut stream = Stream::new(&[to], "/", 200.0, Duration::from_secs(2));
-        stream.connections = 8;
-        let tally = Arc::clone(&stream.tally);
-        let samples = run(&[stream]).remove(0);
-        assert!((360..=400).contains(&samples.len()), "{}", samples.len());
-        assert_eq!(tally.counts().admitted, samples.len() as u64);
-        assert_eq!(tally.counts().offered(), samples.len() as u64);
-        assert_eq!(count(&samples, 200), samples.len());
-        let halves = samples.iter().filter(|s| s.sent < 1_000_000_000).count();
-        assert!((160..=200).contains(&halves), "{halves} in the first half");
+        once_of(10, || {
+            let mut stream = Stream::new(&[to], "/", 200.0, Duration::from_secs(2));
+            stream.connections = 8;
+            let tally = Arc::clone(&stream.tally);
+            let samples = run(&[stream]).remove(0);
+            let halves = samples.iter().filter(|s| s.sent < 1_000_000_000).count();
+            assert!(
+                samples.len() <= 400 && halves <= 200,
+                "more than it is told"
+            );
+            assert_eq!(tally.counts().admitted, samples.len() as u64);
+            assert_eq!(tally.counts().offered(), samples.len() as u64);
+            assert_eq!(count(&samples, 200), samples.len());
+            (samples.len() >= 360 && halves >= 160)
+                .then_some(())
+                .ok_or_else(|| format!("{} offered, {halves} in the first half", samples.len()))
+        });
+    }
+
+    /// What a machine that stands still for a moment does not offer is missing: of so many runs one must be whole.
+    fn once_of(runs: usize, run: impl Fn() -> Result<(), String>) {
+        let results = std::iter::repeat_with(run).take(runs);
+        let mut faults = Vec::new();
+        for result in results {
+            match result {
+                Ok(()) => return,
+                Err(fault) => faults.push(fault),
+            }
+        }
+        panic!("{faults:?}");
     }
 
     #[test]
     fn it_does_not_wait_for_answers_and_never_makes_up_for_lost_turns() {
         // Four connections, each answered after 100 ms: at most 40 a second.
         let to = server(OK, Duration::from_millis(100));
-        let mut stream = Stream::new(&[to], "/", 400.0, Duration::from_secs(1));
-        stream.connections = 4;
-        let samples = run(&[stream]).remove(0);
-        assert!((20..=44).contains(&samples.len()), "{}", samples.len());
-        let concurrent = samples.iter().filter(|s| s.sent < 50_000_000).count();
-        assert!(concurrent >= 3, "{concurrent} left before the first answer");
-        assert!(slowest(&samples) >= Duration::from_millis(100));
+        once_of(10, || {
+            let mut stream = Stream::new(&[to], "/", 400.0, Duration::from_secs(1));
+            stream.connections = 4;
+            let samples = run(&[stream]).remove(0);
+            assert!(samples.len() <= 44, "{}", samples.len());
+            assert!(slowest(&samples) >= Duration::from_millis(100));
+            let concurrent = samples.iter().filter(|s| s.sent < 50_000_000).count();
+            (samples.len() >= 20 && concurrent >= 3)
+                .then_some(())
+                .ok_or_else(|| format!("{} sent, {concurrent} at first", samples.len()))
+        });
     }
 
     #[test]
@@ -443,10 +467,7 @@ mod tests {
             codes: true,
             ..Stream::new(&[to], "/", 20.0, Duration::from_millis(200))
         };
-        let nobody = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let nobody = SocketAddr::from(([127, 0, 0, 1], testkit::ports::free_port()));
         let all = run(&[stream(server(PROBLEM, Duration::ZERO)), stream(nobody)]);
         assert_eq!(count(&all[0], 503), all[0].len());
         assert_eq!(all[0][0].code.as_deref(), Some("limits_are_off"));

@@ -46,7 +46,7 @@ impl NatsServer {
             .stderr(Stdio::null());
         let child =
             child::spawn(&mut command).expect("nats-server must be installed: tools/setup.sh nats");
-        until("nats-server listens", Duration::from_secs(15), || {
+        until("nats-server listens", Duration::from_secs(60), || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -14,7 +14,7 @@ use crate::until::until;
 
 /// The tenant.
 const TENANT: &str = "acme";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// `freshness` in [`config`].
 const FRESH: Duration = Duration::from_millis(500);
 /// `timeout` in [`config`].

@@ -162,7 +162,7 @@ impl RedisServer {
     }
 
     fn wait(&self) {
-        until("redis-server answers", Duration::from_secs(15), || {
+        until("redis-server answers", Duration::from_secs(60), || {
             self.cli(&["PING"]) == "PONG"
         });
     }
@@ -231,7 +231,10 @@ impl Cluster {
         create.extend(addresses.iter().map(String::as_str));
         create.extend(["--cluster-replicas", "1", "--cluster-yes"]);
         let said = nodes[0].cli(&create);
-        assert!(said.contains("All 16384 slots covered"), "{said}");
+        // On a slow machine it may look before all nodes have heard of each other; `wait` sees whether it did its work.
+        if !said.contains("All 16384 slots covered") {
+            eprintln!("{said}");
+        }
         let cluster = Self { nodes };
         cluster.wait();
         cluster
@@ -239,7 +242,7 @@ impl Cluster {
 
     /// All nodes agree, and every replica follows its primary.
     pub fn wait(&self) {
-        until("the cluster is whole", Duration::from_secs(30), || {
+        until("the cluster is whole", Duration::from_secs(60), || {
             self.nodes.iter().all(|node| {
                 let info = node.cli(&["CLUSTER", "INFO"]);
                 let replicas = node.cli(&["INFO", "replication"]);

@@ -14,7 +14,7 @@ use testkit::ports::free_port;
 
 use crate::child;
 
-const READY_WITHIN: Duration = Duration::from_secs(15);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running `redis-proxy`.
 pub struct StoreService {

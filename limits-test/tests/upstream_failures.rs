@@ -24,7 +24,7 @@ use testkit::http_client::Connection;
 
 const KIND: &str = "kong.mtls.upstream.failed.v1";
 const ENGINE: &str = "spiffe://prod.example/ns/compliance/sa/engine";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 fn failures_reach_nats_also_those_from_when_redis_proxy_was_gone() {
