@@ -154,7 +154,9 @@ impl Edge {
                             &all["listener_statuses"][0]["local_address"]["socket_address"];
                         socket["port_value"].as_u64()
                     });
-                if let Some(port) = found {
+                // Its workers take connections then.
+                let ready = self.ask_admin("GET", "/ready").is_some();
+                if let Some(port) = found.filter(|_| ready) {
                     self.port = u16::try_from(port).unwrap();
                     return;
                 }
