@@ -1,7 +1,7 @@
 //! Who comes by: the demo's clients, each a real curl, for as long as it is asked for; and what operators do meanwhile.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,19 +83,33 @@ pub fn run(site: &Site, time: Duration) -> Crowd {
     );
     quota(site, "small-bank", 4_200);
     pass(0.12);
-    site.service.freeze();
-    pass(0.08);
-    site.service.thaw();
+    freeze(site, time);
     quota(site, "small-bank", 4_300);
     quota(site, "nobody's", -1);
     pass(0.13);
-    site.world.auth.fail(Endpoint::Resolve, Fault::Status(500));
-    pass(0.09);
-    site.world.auth.heal();
+    fail(site, time);
     site.control.delete(List::Deny, &denied);
     quota(site, "small-bank", 4_400);
     pass(0.25);
     Crowd { stop, threads }
+}
+
+/// redis-proxy hangs once more, and the resolver of API keys is down, as in [`run`].
+pub fn outages(site: &Site, time: Duration) {
+    freeze(site, time);
+    fail(site, time);
+}
+
+fn freeze(site: &Site, time: Duration) {
+    site.service.freeze();
+    std::thread::sleep(time.mul_f64(0.08));
+    site.service.thaw();
+}
+
+fn fail(site: &Site, time: Duration) {
+    site.world.auth.fail(Endpoint::Resolve, Fault::Status(500));
+    std::thread::sleep(time.mul_f64(0.09));
+    site.world.auth.heal();
 }
 
 /// The JA4 of the client that speaks TLS 1.2, once it was sampled.
@@ -120,7 +134,8 @@ fn fingerprint(site: &Site) -> String {
     }
 }
 
-/// Tells how much of 10,000 a tenant has used this month, as the billing service does; nobody has used less than nothing.
+/// Tells how much of 10,000 a tenant has used this month, as the billing service does, until JetStream has it: there is a
+/// stream when redis-proxy has made it. Nobody has used less than nothing.
 fn quota(site: &Site, tenant: &str, used: i32) {
     let output = Command::new("date")
         .args(["--utc", "+%Y-%m-%dT%H:%M:%SZ"])
@@ -131,13 +146,37 @@ fn quota(site: &Site, tenant: &str, used: i32) {
         "reset_at": "2499-01-01T00:00:00Z", "last_updated": now.trim(),
     })
     .to_string();
-    let mut stream = TcpStream::connect(site.nats).unwrap();
+    let began = Instant::now();
+    while !publish(site.nats, &event) {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "no stream takes it"
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Whether a stream has acknowledged an event.
+fn publish(nats: SocketAddr, event: &str) -> bool {
+    let mut stream = TcpStream::connect(nats).unwrap();
     let size = event.len();
-    let text =
-        format!("CONNECT {{\"verbose\":false}}\r\nPUB quota.updated {size}\r\n{event}\r\nPING\r\n");
+    let text = format!(
+        "CONNECT {{\"verbose\":false,\"headers\":true,\"no_responders\":true}}\r\n\
+         SUB told 1\r\nPUB quota.updated told {size}\r\n{event}\r\n"
+    );
     stream.write_all(text.as_bytes()).unwrap();
-    let mut lines = BufReader::new(stream).lines();
-    assert!(lines.any(|line| line.unwrap() == "PONG"), "NATS has it");
+    for line in BufReader::new(stream).lines() {
+        let line = line.unwrap();
+        // Without a stream: `HMSG`, and a 503 in it.
+        if line.starts_with("HMSG told") {
+            return false;
+        }
+        // The line after `MSG` says where it is in which stream.
+        if line.contains("\"seq\"") {
+            return true;
+        }
+    }
+    panic!("NATS ended");
 }
 
 impl Client {

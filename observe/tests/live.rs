@@ -20,7 +20,7 @@ use observe::site::Site;
 use observe::traffic;
 
 const TIME: Duration = Duration::from_secs(16);
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(70);
 
 #[test]
 fn every_panel_shows_something() {
@@ -30,6 +30,7 @@ fn every_panel_shows_something() {
     let began = Instant::now();
     let mut silent = questions();
     let mut faults;
+    let mut looks = 0;
     loop {
         silent.retain(|question| fault(&site.prometheus, question).is_some());
         faults = Vec::from_iter(silent.iter().filter_map(|it| fault(&site.prometheus, it)));
@@ -37,6 +38,11 @@ fn every_panel_shows_something() {
         faults.extend(exact_names(&site.prometheus));
         if faults.is_empty() || began.elapsed() > PATIENCE {
             break;
+        }
+        // What is down for a second has nobody notice if everybody is slow: once more.
+        looks += 1;
+        if looks % 10 == 0 {
+            traffic::outages(&site, TIME);
         }
         std::thread::sleep(Duration::from_secs(1));
     }
