@@ -26,13 +26,15 @@ use crate::{
     },
 };
 
-/// What a call may take. Four times what is usual, so that a call that should succeed does on a busy machine.
-const BUDGET: Duration = Duration::from_millis(200);
+/// What a call may take. Twenty times what is usual, so that a call that should succeed does on a busy machine.
+const BUDGET: Duration = Duration::from_secs(1);
+/// Under load, where calls that fail are expected and counted.
+const SHORT_BUDGET: Duration = Duration::from_millis(200);
 /// What a usual call takes beyond its budget.
 const SLACK: Duration = Duration::from_millis(150);
 /// What any call takes: a busy machine is late, and nothing hangs.
-const LATE: Duration = Duration::from_secs(2);
-const RECOVERY: Duration = Duration::from_secs(20);
+const LATE: Duration = Duration::from_secs(10);
+const RECOVERY: Duration = Duration::from_secs(60);
 
 /// Of one server.
 fn of(server: &RedisServer) -> Settings {
@@ -189,11 +191,11 @@ async fn a_slow_redis_is_cut_off_at_the_budget() {
     slow.budget = BUDGET;
     let store = connect(&slow).await;
     assert_eq!(timed(&store, "x").await.0, Ok(1));
-    delay.store(600, Ordering::Relaxed);
+    delay.store(2_000, Ordering::Relaxed);
     let failures = open_breaker(&store).await;
     assert!(failures.contains(&Failure::StoreTimeout), "{failures:?}");
     // it answers, but too late: the probes see that, too
-    sleep(Duration::from_millis(2_000)).await;
+    sleep(Duration::from_millis(3_000)).await;
     assert!(!store.health().ready);
     costs_microseconds(&store).await;
     delay.store(0, Ordering::Relaxed);
@@ -290,7 +292,7 @@ async fn a_primary_fails_over_under_load_and_every_call_is_answered() {
     let limit = Limit::window(400, 3_600_000);
     let mut cluster = Cluster::start(Options::default(), None);
     let mut settings = cluster.settings();
-    settings.budget = BUDGET;
+    settings.budget = SHORT_BUDGET;
     let store = Arc::new(connect(&settings).await);
     let (seen, stop) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
     let granted: Arc<Vec<AtomicU64>> = Arc::new((0..KEYS).map(|_| AtomicU64::new(0)).collect());
@@ -318,9 +320,14 @@ async fn a_primary_fails_over_under_load_and_every_call_is_answered() {
         })
         .collect();
 
-    sleep(Duration::from_secs(1)).await;
-    let before = seen.take();
-    assert!(before[0] > 100 && before[2] == 0, "{before:?}");
+    let mut before = [0; 3];
+    eventually("the load is there", RECOVERY, async || {
+        seen.take();
+        sleep(Duration::from_secs(1)).await;
+        before = seen.take();
+        before[0] > 100 && before[2] == 0
+    })
+    .await;
 
     let primary = cluster.primaries()[0];
     cluster.nodes[primary].kill();
@@ -347,10 +354,12 @@ async fn a_primary_fails_over_under_load_and_every_call_is_answered() {
     assert!(slowest < LATE, "{slowest:?}");
 
     // spend what is left: no key gives more than its limit, but for what the replica had not heard of
+    settings.budget = LATE;
+    let store = connect(&settings).await;
     for key in 0..KEYS {
         let value = format!("failover {key}");
         let mut total = granted[usize::try_from(key).unwrap()].load(Ordering::Relaxed);
-        total += one(&*store, ask(&value, limit, 1_000))
+        total += one(&store, ask(&value, limit, 1_000))
             .await
             .unwrap()
             .granted;

@@ -590,7 +590,8 @@ async fn more_than_a_thousand_entries_are_paged_each_once() {
                 } else {
                     ("ip", format!("10.{}.{}.9", n / 250, n % 250))
                 };
-                let body = json!({"kind": kind, "value": value, "ttlSeconds": 60, "reason": "x"});
+                let body =
+                    json!({"kind": kind, "value": value, "ttlSeconds": 3_600, "reason": "x"});
                 let list = if n % 11 == 0 { TARPIT } else { DENY };
                 let answer = connection.send("POST", list, &body.to_string()).await;
                 assert_eq!(answer.unwrap().status, 201);
@@ -673,7 +674,9 @@ async fn certificates_are_taken_over_while_running() {
     assert_eq!(open.send("GET", DENY, "").await.unwrap().status, 200);
 
     // A file that cannot be used changes nothing and is told.
-    std::fs::write(control.files.path().join("server.key"), "nothing").unwrap();
+    let next = control.files.path().join("next");
+    std::fs::write(&next, "nothing").unwrap();
+    std::fs::rename(next, control.files.path().join("server.key")).unwrap();
     control
         .service
         .log_with("control.key: holds no PEM private key")
@@ -689,7 +692,7 @@ async fn certificates_are_taken_over_while_running() {
     let new = control.soc();
     eventually(
         "the new ones are used",
-        Duration::from_secs(20),
+        Duration::from_secs(60),
         async || {
             new.try_send("GET", DENY, "")
                 .await
@@ -726,7 +729,7 @@ async fn a_certificate_that_expires_on_an_open_connection_is_no_longer_good() {
     let mut connection = client.connect().await.unwrap();
     assert_eq!(connection.send("GET", DENY, "").await.unwrap().status, 200);
     let mut answer = None;
-    eventually("it is refused", Duration::from_secs(20), async || {
+    eventually("it is refused", Duration::from_secs(60), async || {
         let got = connection.send("GET", DENY, "").await.unwrap();
         answer.insert(got).status != 200
     })
@@ -759,7 +762,7 @@ async fn sigterm_lets_open_requests_end_and_takes_no_new_ones() {
     }
 
     control.service.signal(Signal::TERM);
-    let soon = Duration::from_secs(20);
+    let soon = Duration::from_secs(60);
     eventually("takes no new ones", soon, async || {
         soc.connect().await.is_err()
     })

@@ -180,7 +180,7 @@ pub async fn lines(
 ) -> Vec<Value> {
     let mut found = Vec::new();
     let what = format!("{count} lines of {target}");
-    eventually(&what, Duration::from_secs(20), async || {
+    eventually(&what, Duration::from_secs(60), async || {
         let log = service.log.lock().unwrap();
         found = log
             .lines()

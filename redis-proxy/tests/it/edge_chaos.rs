@@ -216,7 +216,7 @@ async fn chaos(mut redis: Option<RedisServer>) {
 
     // and the workers are told
     let mut page = None;
-    eventually("workers are told", Duration::from_secs(20), async || {
+    eventually("workers are told", Duration::from_secs(60), async || {
         page = pull(&control.service, "").await.ok();
         page.as_ref().is_some_and(|page| page.last >= last)
     })

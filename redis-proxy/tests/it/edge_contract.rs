@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::{LocalBoxFuture, join_all};
@@ -23,7 +23,7 @@ use wire::lists::{Kind, ListName, Member};
 
 use crate::redis_server::{Cluster, Options, Pki, RedisServer, eventually, settings};
 
-const PATIENT: Duration = Duration::from_secs(15);
+const PATIENT: Duration = Duration::from_secs(30);
 const WIDE: Bounds = Bounds {
     entries: 10_000,
     gone: 10_000,
@@ -208,6 +208,8 @@ async fn a_revocation_is_renewed(store: &dyn EdgeStore) {
 }
 
 async fn what_is_over_is_gone_at_once_and_told_once(store: Arc<dyn EdgeStore>) {
+    const LIVE: Duration = Duration::from_secs(3);
+    let began = Instant::now();
     let wishes: Vec<_> = (0..30).map(|n| wish(ip(n), 3_000)).collect();
     let added = join_all(wishes.iter().map(|new| store.add(DENY, new, BY))).await;
     let over: Vec<_> = added
@@ -215,8 +217,10 @@ async fn what_is_over_is_gone_at_once_and_told_once(store: Arc<dyn EdgeStore>) {
         .map(|added| done(added.unwrap()).entry)
         .collect();
     let stays = add(&*store, 100).await.entry;
-    assert_eq!(all(&*store, DENY).await.len(), 31);
-    sleep(Duration::from_millis(3_020)).await;
+    let listed = all(&*store, DENY).await.len();
+    // Where the disk is slow the first are over before the last are there.
+    assert!(listed == 31 || began.elapsed() >= LIVE, "{listed}");
+    sleep(LIVE + Duration::from_millis(20)).await;
     assert_eq!(all(&*store, DENY).await, std::slice::from_ref(&stays));
     assert_eq!(store.get(DENY, &over[0].id).await, Ok(None));
     assert_eq!(store.remove(DENY, &over[0].id, BY, None).await, Ok(None));

@@ -15,7 +15,7 @@ use crate::{
 };
 
 const DENY: &str = "/v1/internal/edge/deny";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const DURABLE: Options = Options {
     password: false,
     tls: false,
@@ -233,7 +233,7 @@ async fn events_wait_for_nats_and_an_end_is_told_once() {
 
 /// No event waits.
 pub async fn drained(redis: &RedisServer) {
-    eventually("no event waits", Duration::from_secs(20), async || {
+    eventually("no event waits", SOON, async || {
         ["deny", "tarpit", "revoked"]
             .iter()
             .all(|list| redis.cli(&["ZCARD", &format!("kong:edge:{{{list}}}:outbox")]) == "0")
@@ -259,7 +259,7 @@ async fn events_on_their_way_when_nats_dies_are_told_again() {
     // they are on their way, and go with it
     tokio::time::sleep(Duration::from_millis(300)).await;
     nats.restart();
-    eventually("all are told", Duration::from_secs(20), async || {
+    eventually("all are told", SOON, async || {
         nats.events("EDGE").await.len() == 41
     })
     .await;

@@ -68,7 +68,7 @@ impl NatsServer {
             .spawn()
             .expect("nats-server must be installed: tools/setup.sh nats");
         self.child = Some(child);
-        until("nats-server listens", Duration::from_secs(15), || {
+        until("nats-server listens", Duration::from_secs(60), || {
             TcpStream::connect(("127.0.0.1", self.port)).is_ok()
         });
     }

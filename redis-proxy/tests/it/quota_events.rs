@@ -17,7 +17,7 @@ use crate::{
     service::Service,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const DURABLE: Options = Options {
     password: false,
     tls: false,
@@ -29,7 +29,7 @@ fn config(store: &str, nats: &NatsServer) -> String {
     format!(
         "{store}log = 'info'\nnats.urls = ['{}']\nnats.create_stream = true\n\
          quota.consume = true\nquota.create_stream = true\nquota.timeout_ms = 500\n\
-         quota.ack_wait_ms = 2000\n",
+         quota.ack_wait_ms = 5000\n",
         nats.url()
     )
 }
@@ -364,5 +364,5 @@ async fn a_lookup_fails_in_time_while_redis_is_away() {
     let began = std::time::Instant::now();
     let failed = look_up(&service, "acme").await;
     assert_eq!(failed, Err(StatusCode::SERVICE_UNAVAILABLE));
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(6));
 }

@@ -149,7 +149,7 @@ impl RedisServer {
     }
 
     fn wait(&self) {
-        until("redis-server answers", Duration::from_secs(15), || {
+        until("redis-server answers", Duration::from_secs(60), || {
             self.cli(&["PING"]) == "PONG"
         });
     }
@@ -226,7 +226,10 @@ impl Cluster {
         create.extend(addresses.iter().map(String::as_str));
         create.extend(["--cluster-replicas", "1", "--cluster-yes"]);
         let said = nodes[0].cli(&create);
-        assert!(said.contains("All 16384 slots covered"), "{said}");
+        // On a slow machine it may look before all nodes have heard of each other; `wait` sees whether it did its work.
+        if !said.contains("All 16384 slots covered") {
+            eprintln!("{said}");
+        }
         let cluster = Self { nodes, options };
         cluster.wait();
         cluster
@@ -234,7 +237,7 @@ impl Cluster {
 
     /// All nodes agree, and every replica follows its primary.
     pub fn wait(&self) {
-        until("the cluster is whole", Duration::from_secs(30), || {
+        until("the cluster is whole", Duration::from_secs(60), || {
             let whole = |node: &RedisServer| {
                 let info = node.cli(&["CLUSTER", "INFO"]);
                 let replicas = node.cli(&["INFO", "replication"]);
@@ -284,7 +287,7 @@ pub fn settings(ports: Vec<u16>, options: Options, tls: Option<Tls>) -> Settings
 /// A store that answers.
 pub async fn connect(settings: &Settings) -> RedisStore {
     let store = RedisStore::start(settings, prefix()).unwrap();
-    eventually("the store is ready", Duration::from_secs(20), async || {
+    eventually("the store is ready", Duration::from_secs(60), async || {
         redis_proxy::store::Store::health(&store).open_breakers == 0
     })
     .await;

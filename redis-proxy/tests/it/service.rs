@@ -43,7 +43,7 @@ impl Service {
         let log = Arc::default();
         let child = spawn(dir.path(), port, env, &log);
         let client = Client::builder()
-            .timeout(Duration::from_secs(15))
+            .timeout(Duration::from_secs(30))
             .build()
             .unwrap();
         let service = Self {
@@ -177,7 +177,7 @@ fn key(dim: &str, value: &str, limit: Limit, want: u64) -> KeyRequest {
 
 const LOGIN: Limit = Limit::window(5, 60_000);
 /// A busy machine is slow, and does not hang.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Status and code of a problem; checks the rest of it.
 async fn problem(response: Response) -> (u16, String) {
@@ -530,7 +530,7 @@ async fn with_redis_a_killed_and_restarted_proxy_goes_on_where_it_was() {
         None,
     );
     let config = format!(
-        "store = 'redis'\nbudget_ms = 200\n[redis]\naddresses = ['127.0.0.1:{}']\npassword_file = '$DIR/secret'",
+        "store = 'redis'\nbudget_ms = 1000\n[redis]\naddresses = ['127.0.0.1:{}']\npassword_file = '$DIR/secret'",
         server.port
     );
     let dir = tempfile::tempdir().unwrap();
@@ -582,7 +582,7 @@ async fn with_redis_a_killed_and_restarted_proxy_goes_on_where_it_was() {
     // Of those that a busy machine kept waiting only that they did not hang.
     let (usual, slowest) = (took[took.len() / 2], took[took.len() - 1]);
     assert!(usual < Duration::from_millis(250), "{took:?}");
-    assert!(slowest < Duration::from_secs(3), "{took:?}");
+    assert!(slowest < Duration::from_secs(10), "{took:?}");
     let got = problem(service.get("/readyz").await.unwrap()).await;
     assert_eq!(got, (503, "store_open".into()));
     assert_eq!(

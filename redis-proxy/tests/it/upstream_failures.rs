@@ -35,7 +35,7 @@ async fn a_failure_is_one_event_however_often_it_is_told() {
     nats.restart();
     let began = std::time::Instant::now();
     while tell(batch(&["failure-1", "failure-2"])).await != 204 {
-        assert!(began.elapsed() < Duration::from_secs(20));
+        assert!(began.elapsed() < Duration::from_secs(60));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(tell(batch(&["failure-2"])).await, 204);

@@ -58,7 +58,7 @@ test('an entry is shown and its time counts down', async () => {
   await soon.evaluate((path) => fetch(path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ kind: 'ip', value: '192.0.2.99', ttlSeconds: 6, reason: 'soon over' }),
+    body: JSON.stringify({ kind: 'ip', value: '192.0.2.99', ttlSeconds: 10, reason: 'soon over' }),
   }), '/v1/internal/edge/deny');
   await soon.close();
   const page = await open();
@@ -69,12 +69,15 @@ test('an entry is shown and its time counts down', async () => {
     const [, minutes, seconds] = /^(\d+) min (\d+) s$/.exec(await entry.locator('[data-until]').textContent());
     return Number(minutes) * 60 + Number(seconds);
   };
+  const began = Date.now();
   const first = await shown();
   assert.ok(first > 3_400 && first < 3_600, first);
   await page.waitForTimeout(2_100);
   const passed = first - await shown();
-  assert.ok(passed >= 2 && passed <= 4, passed);
-  await row(page, '192.0.2.99').getByText('over').waitFor({ timeout: 8_000 });
+  // Whole seconds, and a busy machine takes longer than it was told to.
+  const most = (Date.now() - began) / 1_000 + 2;
+  assert.ok(passed >= 2 && passed <= most, `${passed} of ${most}`);
+  await row(page, '192.0.2.99').getByText('over').waitFor();
   await page.close();
 });
 
