@@ -243,7 +243,7 @@ mod tests {
         assert!(journal.is_alive());
         drop(journal);
 
-        let reopened = (0..100).find_map(|_| {
+        let reopened = (0..1_000).find_map(|_| {
             // the writer lets go of the file a moment after the journal is dropped
             std::thread::sleep(std::time::Duration::from_millis(20));
             Journal::open(&path, 50).ok()

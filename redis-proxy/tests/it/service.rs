@@ -530,7 +530,7 @@ async fn with_redis_a_killed_and_restarted_proxy_goes_on_where_it_was() {
         None,
     );
     let config = format!(
-        "store = 'redis'\nbudget_ms = 1000\n[redis]\naddresses = ['127.0.0.1:{}']\npassword_file = '$DIR/secret'",
+        "store = 'redis'\nbudget_ms = 500\n[redis]\naddresses = ['127.0.0.1:{}']\npassword_file = '$DIR/secret'",
         server.port
     );
     let dir = tempfile::tempdir().unwrap();
