@@ -19,7 +19,7 @@ use crate::stats::Stats;
 use crate::{artifacts, log};
 
 /// Starting takes a second; a busy machine may need more.
-const STARTS_WITHIN: Duration = Duration::from_secs(30);
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A running Envoy.

@@ -26,7 +26,7 @@ use wire::lists::ListName;
 
 const REQUESTS: usize = 10_000;
 const CLIENTS: usize = 8;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const ACCOUNT: &str = "acc-of-the-token";
 const KEY_ACCOUNT: &str = "acc-of-the-key";
 const LISTED_JA4: &str = "t13d1516h2_8daaf6152771_e5627efa2ab1";

@@ -27,7 +27,7 @@ use wire::lists::ListName;
 
 const HOST: &str = "gateway.test";
 /// A change of the list is in force within two seconds (D3), which has tests of its own; this is for busy machines.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program, or a library, that speaks TLS in its own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

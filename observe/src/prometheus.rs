@@ -15,7 +15,7 @@ use crate::process::Process;
 use crate::scrape::{self, JOBS};
 use crate::{alerts, recording};
 
-const STARTS_WITHIN: Duration = Duration::from_secs(30);
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running Prometheus. Ends when dropped.
 pub struct Prometheus {

@@ -108,6 +108,11 @@ impl TlsUpstream {
         self.state.requests.load(Ordering::SeqCst)
     }
 
+    /// How many requests are served right now.
+    pub fn serving(&self) -> usize {
+        self.state.serving.load(Ordering::SeqCst)
+    }
+
     /// The most requests served at a time so far; it starts anew.
     pub fn most_at_a_time(&self) -> usize {
         self.state.most.swap(0, Ordering::SeqCst)
