@@ -43,9 +43,7 @@ pub(crate) fn find<'a>(cx: &Cx<'a, Auth>, path: &str) -> Option<(usize, &'a Rule
     let (request, host) = (cx.request, cx.host);
     cx.config.rules.iter().enumerate().find(|(_, rule)| {
         rule.matches
-            .matches(path, request.method(), request.authority(), || {
-                host.fact(Fact::Route)
-            })
+            .matches(path, request, || host.fact(Fact::Route))
     })
 }
 

@@ -43,8 +43,7 @@ pub(crate) fn find<'a>(
         .iter()
         .filter(|rule| {
             let route = || host.fact(Fact::Route);
-            rule.matches
-                .matches(path, request.method(), request.authority(), route)
+            rule.matches.matches(path, request, route)
         })
         .flat_map(|rule| &rule.headers)
         .find_map(|header| header.missing(request))

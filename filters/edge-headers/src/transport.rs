@@ -1,7 +1,7 @@
 //! Whether the client came over TLS (H4): HSTS is for secure transport alone (RFC 6797 section 7.2).
 
-use policy::client_ip::parse_peer;
-use policy::{Cx, Fact};
+use policy::Cx;
+use policy::client_ip::is_trusted;
 
 use crate::EdgeHeaders;
 
@@ -16,13 +16,7 @@ pub(crate) fn is_secure(cx: &Cx<'_, EdgeHeaders>) -> bool {
     }
     let said = cx.request.first("x-forwarded-proto").unwrap_or_default();
     said.eq_ignore_ascii_case(b"https") && !cx.config.trusted_proxies.is_empty() && {
-        let peer = cx.host.fact(Fact::PeerAddress);
-        let peer = peer.as_deref().and_then(parse_peer);
-        peer.is_some_and(|peer| {
-            cx.config
-                .trusted_proxies
-                .iter()
-                .any(|net| net.contains(&peer))
-        })
+        let trusted = &cx.config.trusted_proxies;
+        cx.host.peer().is_some_and(|peer| is_trusted(peer, trusted))
     }
 }

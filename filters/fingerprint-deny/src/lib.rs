@@ -129,11 +129,9 @@ fn decide(
     };
     let hints = Hints::new(client, &config.hints, cx.request);
     for rule in &config.rules {
-        let matches =
-            rule.matches
-                .matches(&path, cx.request.method(), cx.request.authority(), || {
-                    cx.host.fact(Fact::Route)
-                });
+        let matches = rule
+            .matches
+            .matches(&path, cx.request, || cx.host.fact(Fact::Route));
         if !matches {
             continue;
         }

@@ -106,9 +106,7 @@ impl Policy for Quota {
         let (request, host) = (cx.request, cx.host);
         let rule = cx.config.rules.iter().find(|rule| {
             rule.matches
-                .matches(&path, request.method(), request.authority(), || {
-                    host.fact(Fact::Route)
-                })
+                .matches(&path, request, || host.fact(Fact::Route))
         });
         match rule {
             Some(rule) if rule.mode != Mode::Off => Ok(self.decide(rule, cx)),

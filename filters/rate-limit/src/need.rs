@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use policy::client_ip::{client_ip, parse_peer};
+use policy::client_ip::client_ip;
 use policy::{Cx, Fact, Fault};
 
 use crate::RateLimit;
@@ -66,9 +66,8 @@ pub(crate) fn gather(
     let mut route: Option<Option<Vec<u8>>> = None;
     let mut address: Option<IpAddr> = None;
     let mut seen = 0_u128;
-    let (method, authority) = (request.method(), request.authority());
     for (rule_index, rule) in config.rules.iter().enumerate() {
-        let matches = rule.matches.matches(path, method, authority, || {
+        let matches = rule.matches.matches(path, request, || {
             route.get_or_insert_with(|| host.fact(Fact::Route)).clone()
         });
         if !matches {
@@ -99,8 +98,7 @@ pub(crate) fn gather(
                         Some(address) => address,
                         None => {
                             let peer = host
-                                .fact(Fact::PeerAddress)
-                                .and_then(|peer| parse_peer(&peer))
+                                .peer()
                                 .ok_or(Fault::Gateway("the address of the peer"))?;
                             *address.insert(client_ip(peer, request, &config.trusted_proxies))
                         }

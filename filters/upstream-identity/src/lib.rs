@@ -55,11 +55,10 @@ impl Policy for UpstreamIdentity {
             return Ok(Verdict::Deny(ambiguous_path()));
         };
         let (request, host) = (cx.request, cx.host);
-        self.route = cx.config.routes.iter().position(|route| {
-            (route.matches).matches(&path, request.method(), request.authority(), || {
-                host.fact(Fact::Route)
-            })
-        });
+        self.route =
+            cx.config.routes.iter().position(|route| {
+                (route.matches).matches(&path, request, || host.fact(Fact::Route))
+            });
         // Where the gateway cannot tell who answered, nobody is asked.
         if self.route.is_some() && !host.tells(Fact::UpstreamIdentity) {
             self.route = None;

@@ -1,7 +1,9 @@
 //! What a policy may ask of this gateway.
 
 use std::cell::{Cell, OnceCell};
+use std::net::IpAddr;
 
+use policy::client_ip::parse_peer;
 use policy::host::Signature;
 use policy::{Fact, Host};
 
@@ -13,7 +15,7 @@ use crate::{abi, crypto};
 #[derive(Default)]
 pub struct Facts {
     gateway: Cell<Option<Gateway>>,
-    peer: OnceCell<Option<Vec<u8>>>,
+    peer: OnceCell<Option<IpAddr>>,
 }
 
 impl Facts {
@@ -31,10 +33,12 @@ impl Facts {
 
 impl Host for Facts {
     fn fact(&self, fact: Fact) -> Option<Vec<u8>> {
-        match fact {
-            Fact::PeerAddress => self.peer.get_or_init(|| self.read(fact)).clone(),
-            fact => self.read(fact),
-        }
+        self.read(fact)
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        let ask = || parse_peer(&self.read(Fact::PeerAddress)?);
+        *self.peer.get_or_init(ask)
     }
 
     fn tells(&self, fact: Fact) -> bool {

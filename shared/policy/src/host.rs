@@ -1,5 +1,9 @@
 //! What a policy may ask of the gateway that it runs in, synchronously and only when it needs it.
 
+use std::net::IpAddr;
+
+use crate::client_ip::parse_peer;
+
 /// A fact about the connection or the route. Gateways name and format these differently; the crate
 /// `host` hides that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +47,12 @@ pub struct Signature<'a> {
 pub trait Host {
     /// Tells a fact, or `None` if this gateway does not know it for this request.
     fn fact(&self, fact: Fact) -> Option<Vec<u8>>;
+
+    /// The address of the peer that connected to the gateway: [`Fact::PeerAddress`], read. An IPv4-mapped IPv6 address
+    /// is the IPv4 address.
+    fn peer(&self) -> Option<IpAddr> {
+        parse_peer(&self.fact(Fact::PeerAddress)?)
+    }
 
     /// Whether this gateway tells such a fact at all, though maybe not of this request.
     fn tells(&self, _fact: Fact) -> bool {

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::config::Problems;
+use crate::head::Head;
 use crate::path::{canonical, is_under};
 
 /// A rule's `match`: all given parts must hold; an empty one matches every request.
@@ -80,12 +81,12 @@ impl Match {
         }
     }
 
-    /// Whether the rule is about this request. `route` is only called if the rule names routes.
+    /// Whether the rule is about this request, whose path was read with care: `path`. Only what the rule names is
+    /// looked up, and `route` only called if it names routes.
     pub fn matches(
         &self,
         path: &str,
-        method: &str,
-        authority: Option<&str>,
+        request: &Head,
         route: impl FnOnce() -> Option<Vec<u8>>,
     ) -> bool {
         self.path.as_ref().is_none_or(|expected| expected == path)
@@ -93,10 +94,15 @@ impl Match {
                 .prefix
                 .as_ref()
                 .is_none_or(|prefix| is_under(path, prefix))
-            && (self.methods.is_empty() || self.methods.iter().any(|m| m == method))
-            && (self.hosts.is_empty() || authority.is_some_and(|host| self.has_host(host)))
+            && (self.methods.is_empty() || self.has_method(request.method()))
+            && (self.hosts.is_empty()
+                || request.authority().is_some_and(|host| self.has_host(host)))
             && (self.routes.is_empty()
                 || route().is_some_and(|name| self.routes.iter().any(|r| r.as_bytes() == name)))
+    }
+
+    fn has_method(&self, method: &str) -> bool {
+        self.methods.iter().any(|expected| expected == method)
     }
 
     fn has_host(&self, authority: &str) -> bool {
@@ -138,21 +144,26 @@ mod tests {
             r#"{"prefix":"/v1","methods":["GET"],"hosts":["*.example.com","localhost"],"routes":["rt-a"]}"#,
         );
         let route = || Some(b"rt-a".to_vec());
-        assert!(m.matches("/v1/x", "GET", Some("API.example.com:443"), route));
-        assert!(m.matches("/v1/x", "GET", Some("localhost"), route));
-        assert!(!m.matches("/v2/x", "GET", Some("localhost"), route));
-        assert!(!m.matches("/v1/x", "POST", Some("localhost"), route));
-        assert!(!m.matches("/v1/x", "GET", Some("example.com"), route));
-        assert!(!m.matches("/v1/x", "GET", Some("badexample.com"), route));
-        assert!(!m.matches("/v1/x", "GET", None, route));
-        assert!(!m.matches("/v1/x", "GET", Some("localhost"), || Some(b"rt-b".to_vec())));
-        assert!(!m.matches("/v1/x", "GET", Some("localhost"), || None));
+        let request = |method: &str, host: &str| -> Head {
+            [(":method", method), ("host", host)].into_iter().collect()
+        };
+        let get = request("GET", "localhost");
+        let get_from = |host: &str| request("GET", host);
+        assert!(m.matches("/v1/x", &get_from("API.example.com:443"), route));
+        assert!(m.matches("/v1/x", &get, route));
+        assert!(!m.matches("/v2/x", &get, route));
+        assert!(!m.matches("/v1/x", &request("POST", "localhost"), route));
+        assert!(!m.matches("/v1/x", &get_from("example.com"), route));
+        assert!(!m.matches("/v1/x", &get_from("badexample.com"), route));
+        assert!(!m.matches("/v1/x", &[(":method", "GET")].into_iter().collect(), route));
+        assert!(!m.matches("/v1/x", &get, || Some(b"rt-b".to_vec())));
+        assert!(!m.matches("/v1/x", &get, || None));
     }
 
     #[test]
     fn an_empty_match_matches_and_asks_nothing() {
         let m = matcher("{}");
-        assert!(m.matches("/", "BREW", None, || panic!("asked for the route")));
+        assert!(m.matches("/", &Head::default(), || panic!("asked for the route")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use ipnet::IpNet;
-use policy::client_ip::{client_ip, is_trusted, parse_peer};
+use policy::client_ip::{client_ip, is_trusted};
 use policy::head::is_header_name;
 use policy::{Fact, Fault, Head, Host, Problems};
 use serde::Deserialize;
@@ -75,8 +75,7 @@ impl Clients {
     /// When the gateway does not tell who connected.
     pub fn identify(&self, request: &Head, host: &dyn Host) -> Result<Client, Fault> {
         let peer = host
-            .fact(Fact::PeerAddress)
-            .and_then(|text| parse_peer(&text))
+            .peer()
             .ok_or(Fault::Gateway("the address of the peer"))?;
         Ok(Client {
             address: client_ip(peer, request, &self.trusted_proxies),
