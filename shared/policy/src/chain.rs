@@ -195,6 +195,7 @@ impl<C: Chained> Filter for Chain<C> {
             request: request.edited.as_ref().unwrap_or(lent.request),
             came: response,
             edited: None,
+            made: 0,
             effects: lent.effects,
         };
         let (config, keeper) = (lent.config, &mut lent.keeper.links);

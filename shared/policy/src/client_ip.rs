@@ -1,7 +1,7 @@
 //! Whose address it is. `X-Forwarded-For` is a list that every hop appends to, so only its right end
 //! can be trusted, and only as far as the hops are ours (RFC 7239 section 7.4 warns of the same).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -16,12 +16,8 @@ pub fn client_ip(peer: IpAddr, request: &Head, trusted: &[IpNet]) -> IpAddr {
     if !is_trusted(client, trusted) {
         return client;
     }
-    let lists: Vec<&[u8]> = request.all("x-forwarded-for").collect();
-    for entry in lists
-        .iter()
-        .rev()
-        .flat_map(|list| list.rsplit(|b| *b == b','))
-    {
+    let lists = request.all("x-forwarded-for").rev();
+    for entry in lists.flat_map(|list| list.rsplit(|b| *b == b',')) {
         let Some(address) = parse(entry) else { break };
         client = address;
         if !is_trusted(client, trusted) {
@@ -46,10 +42,12 @@ pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 
 fn parse(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?.trim();
-    let address = text
-        .parse::<IpAddr>()
-        .ok()
-        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|s| s.ip()))
+    if !text.contains(':') {
+        return Some(IpAddr::V4(text.parse().ok()?));
+    }
+    let with_port = text.parse::<SocketAddr>().ok().map(|socket| socket.ip());
+    let address = with_port
+        .or_else(|| text.parse().ok())
         .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())?;
     Some(address.to_canonical())
 }

@@ -67,8 +67,8 @@ impl Head {
         let len = u32::try_from(path.len());
         let value = at.ok().zip(len.ok());
         self.bytes.extend_from_slice(path);
-        let mut fields = std::mem::take(&mut self.fields);
-        fields.retain_mut(|field| match (self.slice(field.name), value) {
+        let Self { bytes, fields, .. } = &mut self;
+        fields.retain_mut(|field| match (slice(bytes, field.name), value) {
             (b":path", Some(value)) => {
                 field.value = value;
                 true
@@ -76,18 +76,29 @@ impl Head {
             (b":path", None) => false,
             _ => true,
         });
-        self.fields = fields;
         self
+    }
+
+    /// The same, with room for a few edits.
+    #[must_use]
+    pub fn editable(&self) -> Self {
+        const HEADERS: usize = 8;
+        const BYTES: usize = 256;
+        let mut bytes = Vec::with_capacity(self.bytes.len().saturating_add(BYTES));
+        bytes.extend_from_slice(&self.bytes);
+        let mut fields = Vec::with_capacity(self.fields.len().saturating_add(HEADERS));
+        fields.extend_from_slice(&self.fields);
+        Self {
+            bytes,
+            fields,
+            truncated: self.truncated,
+        }
     }
 
     /// Makes an edit. A value that would not fit into 4 GiB is left out.
     pub fn edit(&mut self, edit: &HeaderEdit) {
-        let (HeaderEdit::Set(name, _) | HeaderEdit::Remove(name)) = edit;
-        if self.fields.iter().any(|field| self.is_named(field, name)) {
-            let mut fields = std::mem::take(&mut self.fields);
-            fields.retain(|field| !self.is_named(field, name));
-            self.fields = fields;
-        }
+        let Self { bytes, fields, .. } = self;
+        fields.retain(|field| !field.is_named(edit.name(), bytes));
         if let HeaderEdit::Set(name, value) = edit {
             self.push(name.as_bytes(), value.as_bytes());
         }
@@ -125,17 +136,20 @@ impl Head {
 
     /// All headers in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields
-            .iter()
-            .map(|field| (self.slice(field.name), self.slice(field.value)))
+        self.fields.iter().map(|field| {
+            (
+                slice(&self.bytes, field.name),
+                slice(&self.bytes, field.value),
+            )
+        })
     }
 
     /// Every value of a header, in order. Names are compared without regard to ASCII case.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn all<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.fields
             .iter()
-            .filter(move |field| self.is_named(field, name))
-            .map(|field| self.slice(field.value))
+            .filter(move |field| field.is_named(name, &self.bytes))
+            .map(|field| slice(&self.bytes, field.value))
     }
 
     /// The first value of a header. Of credentials there may be several: use [`Head::all`].
@@ -174,25 +188,26 @@ impl Head {
     pub fn status(&self) -> Option<u16> {
         self.first_str(":status")?.parse().ok()
     }
+}
 
+impl Field {
     /// Nearly all names differ in length: only that is looked at within the loops over all fields.
     #[inline(always)]
-    fn is_named(&self, field: &Field, name: &str) -> bool {
-        u32::try_from(name.len()) == Ok(field.name.1) && self.is_spelled(field, name)
+    fn is_named(&self, name: &str, bytes: &[u8]) -> bool {
+        usize::try_from(self.name.1) == Ok(name.len()) && self.is_spelled(name, bytes)
     }
 
-    fn is_spelled(&self, field: &Field, name: &str) -> bool {
-        self.slice(field.name).eq_ignore_ascii_case(name.as_bytes())
+    fn is_spelled(&self, name: &str, bytes: &[u8]) -> bool {
+        let given = slice(bytes, self.name);
+        given == name.as_bytes() || given.eq_ignore_ascii_case(name.as_bytes())
     }
+}
 
-    fn slice(&self, (at, len): (u32, u32)) -> &[u8] {
-        let (Ok(at), Ok(len)) = (usize::try_from(at), usize::try_from(len)) else {
-            return &[];
-        };
-        self.bytes
-            .get(at..at.saturating_add(len))
-            .unwrap_or_default()
-    }
+fn slice(bytes: &[u8], (at, len): (u32, u32)) -> &[u8] {
+    let (Ok(at), Ok(len)) = (usize::try_from(at), usize::try_from(len)) else {
+        return &[];
+    };
+    bytes.get(at..at.saturating_add(len)).unwrap_or_default()
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {

@@ -9,7 +9,7 @@ use super::tags::Tags;
 use crate::Policy;
 use crate::callout::{Answer, Callout, CalloutError};
 use crate::config::Loaded;
-use crate::effects::Effects;
+use crate::effects::{Effects, HeaderEdit};
 use crate::event::Event;
 use crate::guard::{Guard, Lent};
 use crate::head::Head;
@@ -118,6 +118,8 @@ pub struct Return<'a, M> {
     pub request: &'a Head,
     pub came: &'a Head,
     pub edited: Option<Head>,
+    /// How many of the edits so far are in `edited`: they are made when a further link looks.
+    pub made: usize,
     pub effects: &'a mut Effects<M>,
 }
 
@@ -423,7 +425,7 @@ impl<P: Policy, R: Links> Links for (P, R) {
             let request = pass.edited.as_ref().unwrap_or(pass.came);
             let lent = keeper.lend(config, request, pass.now, pass.host);
             let verdict = own.guard.on_request(event, lent);
-            pass.edit(&keeper.effects);
+            edit(pass.came, pass.edited, &keeper.effects.headers);
             hand_on(&mut keeper.effects, pass.effects, |m| {
                 wrap(Either::First(m))
             });
@@ -483,9 +485,7 @@ impl<P: Policy, R: Links> Links for (P, R) {
             && own.guard.watches_response() != Phases::NONE
         {
             let lent = keeper.lend(config, back.request, back.now, back.host);
-            let response = back.edited.as_ref().unwrap_or(back.came);
-            own.guard.on_response(response, lent);
-            edit(back.came, &mut back.edited, &keeper.effects);
+            own.guard.on_response(back.response(), lent);
             hand_on(&mut keeper.effects, back.effects, |m| {
                 wrap(Either::First(m))
             });
@@ -572,19 +572,27 @@ impl<P: Policy> Own<P> {
     }
 }
 
-impl<M> Pass<'_, M> {
-    /// Lets the links that follow see these edits.
-    fn edit<N>(&mut self, effects: &Effects<N>) {
-        edit(self.came, self.edited, effects);
+impl<M> Return<'_, M> {
+    /// The response with the edits of the links behind.
+    fn response(&mut self) -> &Head {
+        let edits = &self.effects.headers;
+        edit(
+            self.came,
+            &mut self.edited,
+            edits.get(self.made..).unwrap_or_default(),
+        );
+        self.made = edits.len();
+        self.edited.as_ref().unwrap_or(self.came)
     }
 }
 
-fn edit<N>(came: &Head, edited: &mut Option<Head>, effects: &Effects<N>) {
-    if effects.headers.is_empty() {
+/// Lets further links see these edits.
+fn edit(came: &Head, edited: &mut Option<Head>, edits: &[HeaderEdit]) {
+    if edits.is_empty() {
         return;
     }
-    let head = edited.get_or_insert_with(|| came.clone());
-    for edit in &effects.headers {
+    let head = edited.get_or_insert_with(|| came.editable());
+    for edit in edits {
         head.edit(edit);
     }
 }
