@@ -51,7 +51,7 @@ pub(crate) fn hash(key: &str, prefixes: &[String]) -> Option<KeyHash> {
 #[derive(Clone, Debug)]
 pub(crate) enum Known {
     /// It is good; these headers tell the upstream whose it is (A5).
-    Active(Rc<[(Rc<str>, String)]>),
+    Active(Rc<[(Rc<str>, Rc<str>)]>),
     /// It is unknown or revoked.
     Invalid,
     /// The resolver did not answer a moment ago.
@@ -242,11 +242,11 @@ fn read(answer: Result<Answer<'_>, CalloutError>) -> Result<Known, String> {
             .as_deref()
             .filter(|value| !value.is_empty())
             .ok_or_else(|| format!("no value for {header}"))?;
-        headers.push((Rc::from(header), value.to_owned()));
+        headers.push((Rc::from(header), Rc::from(value)));
     }
     for (header, value) in optional {
         if let Some(value) = value {
-            headers.push((Rc::from(header), value.clone()));
+            headers.push((Rc::from(header), Rc::from(&**value)));
         }
     }
     if headers.iter().all(|(_, value)| is_header_value(value)) {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use policy::callout::Upstream;
 use policy::duration::Span;
 use policy::head::is_header_name;
+use policy::names::Names;
 use policy::route::{Match, RawMatch};
 use policy::{Configure, Problems, Secret, Service};
 use serde::Deserialize;
@@ -320,7 +321,7 @@ pub struct Config {
     pub(crate) rules: Vec<Rule>,
     pub(crate) failures: Option<Failures>,
     pub(crate) trusted_proxies: Vec<IpNet>,
-    pub(crate) identity_headers: Vec<Rc<str>>,
+    pub(crate) identity_headers: Names,
     pub(crate) token_cache: Option<NonZeroUsize>,
     pub(crate) host_crypto: bool,
 }
@@ -427,15 +428,13 @@ impl Configure for Config {
         for provider in &providers {
             identity_headers.extend(provider.inject.iter().map(|(header, _)| Rc::clone(header)));
         }
-        identity_headers.sort_unstable();
-        identity_headers.dedup();
         problems.is_empty().then_some(Self {
             providers,
             api_keys,
             rules,
             failures,
             trusted_proxies: raw.trusted_proxies,
-            identity_headers,
+            identity_headers: Names::new(identity_headers.iter().map(|name| &**name)),
             token_cache: NonZeroUsize::new(raw.token_cache),
             host_crypto: raw.crypto == RawCrypto::Auto,
         })
@@ -770,12 +769,7 @@ mod tests {
         assert!(staff.expected.require_tid);
         assert_eq!(staff.jwks.ttl, Duration::from_secs(300));
         assert!(config.failures.is_none());
-        assert!(
-            config
-                .identity_headers
-                .iter()
-                .any(|h| **h == *"x-api-key-id")
-        );
+        assert!(config.identity_headers.has(b"x-api-key-id"));
     }
 
     #[test]

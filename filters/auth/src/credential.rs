@@ -60,12 +60,9 @@ pub(crate) fn strip<M>(request: &Head, sources: &[Source], effects: &mut Effects
     let mut cookies: Vec<&str> = Vec::new();
     for source in sources {
         match source {
-            Source::Header { name, .. } => {
-                if source
-                    .tokens(request)
-                    .is_ok_and(|tokens| !tokens.is_empty())
-                {
-                    effects.remove_header(&**name);
+            Source::Header { name, scheme } => {
+                if let Ok(Some(_)) = in_header(request, name, scheme.as_deref()) {
+                    effects.remove_header(name);
                 }
             }
             Source::Query(name) => queries.push(name),
@@ -84,33 +81,45 @@ pub(crate) fn strip<M>(request: &Head, sources: &[Source], effects: &mut Effects
 }
 
 impl Source {
-    fn tokens<'a>(&'a self, request: &'a Head) -> Result<Vec<Cow<'a, str>>, Conflict> {
-        match self {
+    fn tokens<'a>(
+        &'a self,
+        request: &'a Head,
+    ) -> Result<impl Iterator<Item = Cow<'a, str>>, Conflict> {
+        let (header, query, cookie) = match self {
             Self::Header { name, scheme } => {
-                let mut values = request.all(name);
-                let Some(value) = values.next() else {
-                    return Ok(Vec::new());
-                };
-                if values.next().is_some() {
-                    return Err(Conflict);
-                }
-                Ok(after_scheme(value, scheme.as_deref()).into_iter().collect())
+                (in_header(request, name, scheme.as_deref())?, None, None)
             }
-            Self::Query(name) => Ok(parameters(request)
-                .filter(|(parameter, _)| **parameter == **name)
-                .map(|(_, value)| value)
-                .collect()),
-            Self::Cookie(name) => Ok(cookies(request)
-                .filter(|(cookie, _)| *cookie == name.as_bytes())
-                .map(|(_, value)| text(value))
-                .collect()),
-        }
+            Self::Query(own) => {
+                let named = parameters(request).filter(move |(name, _)| **name == **own);
+                (None, Some(named.map(|(_, value)| value)), None)
+            }
+            Self::Cookie(own) => {
+                let named = cookies(request).filter(move |(name, _)| *name == own.as_bytes());
+                (None, None, Some(named.map(|(_, value)| text(value))))
+            }
+        };
+        let (query, cookie) = (query.into_iter().flatten(), cookie.into_iter().flatten());
+        Ok(header.map(text).into_iter().chain(query).chain(cookie))
     }
+}
+
+/// The token in the one header of this name.
+fn in_header<'a>(
+    request: &'a Head,
+    name: &'a str,
+    scheme: Option<&str>,
+) -> Result<Option<&'a [u8]>, Conflict> {
+    let mut values = request.all(name);
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Conflict);
+    }
+    Ok(first.and_then(|value| after_scheme(value, scheme)))
 }
 
 /// What follows the scheme (RFC 9110 section 11.4: compared without regard to case, one or more
 /// spaces). Another scheme is another kind of credential, not ours.
-fn after_scheme<'a>(value: &'a [u8], scheme: Option<&str>) -> Option<Cow<'a, str>> {
+fn after_scheme<'a>(value: &'a [u8], scheme: Option<&str>) -> Option<&'a [u8]> {
     let value = value.trim_ascii();
     let token = match scheme {
         None => value,
@@ -126,7 +135,7 @@ fn after_scheme<'a>(value: &'a [u8], scheme: Option<&str>) -> Option<Cow<'a, str
             }
         }
     };
-    Some(text(token))
+    Some(token)
 }
 
 /// As text, what is not UTF-8 replaced. Looked at as a whole first: replacing goes byte by byte, which costs a

@@ -11,7 +11,7 @@ use crate::rule::{Rule, RuleSet};
 /// What is kept of a verified token: the headers it becomes, and which rules its claims meet.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    pub headers: Vec<(Rc<str>, String)>,
+    pub headers: Vec<(Rc<str>, Rc<str>)>,
     pub meets: RuleSet,
 }
 
@@ -26,7 +26,7 @@ impl Identity {
         let mut headers = Vec::new();
         for (header, claim) in &provider.inject {
             if let Some(value) = claims.get(claim).filter(|value| !value.is_null()) {
-                headers.push((Rc::clone(header), header_value(value)?));
+                headers.push((Rc::clone(header), header_value(value)?.into()));
             }
         }
         Ok(Self {
@@ -40,34 +40,17 @@ impl Identity {
 /// for `-` is removed too: to many servers they are the same header.
 pub(crate) fn remove_spoofs<M>(request: &Head, config: &Config, effects: &mut Effects<M>) {
     for (name, _) in request.iter() {
-        if let Some(spoofed) = config
-            .identity_headers
-            .iter()
-            .find(|own| is_same(name, own))
+        if config.identity_headers.has(name)
+            && let Ok(name) = std::str::from_utf8(name)
         {
-            match std::str::from_utf8(name) {
-                Ok(name) => effects.remove_header(name),
-                Err(_) => effects.remove_header(&**spoofed),
-            }
+            effects.remove_header(name.to_owned());
         }
     }
 }
 
-fn is_same(name: &[u8], own: &str) -> bool {
-    name.len() == own.len()
-        && name.iter().zip(own.bytes()).all(|(given, own)| {
-            let given = if *given == b'_' {
-                b'-'
-            } else {
-                given.to_ascii_lowercase()
-            };
-            given == if own == b'_' { b'-' } else { own }
-        })
-}
-
 /// Tells the upstream.
-pub(crate) fn inject<M>(headers: &[(Rc<str>, String)], effects: &mut Effects<M>) {
+pub(crate) fn inject<M>(headers: &[(Rc<str>, Rc<str>)], effects: &mut Effects<M>) {
     for (header, value) in headers {
-        effects.set_header(&**header, value.clone());
+        effects.set_header(header, value);
     }
 }

@@ -25,9 +25,9 @@ mod verified;
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use policy::client_ip::{client_ip, parse_peer};
+use policy::client_ip::client_ip;
 use policy::path::canonical;
-use policy::{Answer, CalloutError, Cx, Event, Fact, Fault, Phases, Policy, Time, Verdict};
+use policy::{Answer, CalloutError, Cx, Event, Fault, Phases, Policy, Time, Verdict};
 
 pub use config::{Config, Raw};
 pub use keeper::AuthKeeper;
@@ -477,7 +477,7 @@ fn hide_credentials(rule: &Rule, cx: &mut Cx<'_, Auth>) {
     if let Some(api_keys) = &cx.config.api_keys
         && cx.request.first(&api_keys.header).is_some()
     {
-        cx.effects.remove_header(&*api_keys.header);
+        cx.effects.remove_header(&api_keys.header);
     }
     if !rule.forward_credential {
         for (_, provider) in token_providers(rule, cx.config) {
@@ -524,8 +524,7 @@ fn note_failure(cx: &mut Cx<'_, Auth>) -> Result<(), Fault> {
 fn client_address(cx: &Cx<'_, Auth>) -> Result<std::net::IpAddr, Fault> {
     let peer = cx
         .host
-        .fact(Fact::PeerAddress)
-        .and_then(|peer| parse_peer(&peer))
+        .peer()
         .ok_or(Fault::Gateway("the address of the peer"))?;
     Ok(client_ip(peer, cx.request, &cx.config.trusted_proxies))
 }

@@ -1,16 +1,17 @@
 //! What the operator configures, and what is made of it.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use ipnet::IpNet;
 use policy::duration::Span;
 use policy::effects::is_header_value;
 use policy::head::is_header_name;
+use policy::names::Names;
 use policy::route::{Match, RawMatch};
 use policy::{Configure, Problems};
 use serde::Deserialize;
 
-use crate::names::Names;
 use crate::required::{Header, Required};
 
 /// The options of the filter.
@@ -173,11 +174,11 @@ const NOT_OURS: [&str; 6] = [
 #[derive(Debug)]
 pub struct Config {
     pub(crate) request_remove: Names,
-    pub(crate) request_set: Vec<(Box<str>, Box<str>)>,
+    pub(crate) request_set: Vec<(Rc<str>, Rc<str>)>,
     pub(crate) response_remove: Names,
-    pub(crate) response_set: Vec<(Box<str>, Box<str>)>,
+    pub(crate) response_set: Vec<(Rc<str>, Rc<str>)>,
     /// The value of `Strict-Transport-Security`.
-    pub(crate) hsts: Option<Box<str>>,
+    pub(crate) hsts: Option<Rc<str>>,
     pub(crate) tells_id: bool,
     pub(crate) required: Vec<Required>,
     pub(crate) trusted_proxies: Vec<IpNet>,
@@ -263,7 +264,7 @@ fn values(
     at: &str,
     set: BTreeMap<String, String>,
     problems: &mut Problems,
-) -> Vec<(Box<str>, Box<str>)> {
+) -> Vec<(Rc<str>, Rc<str>)> {
     set.into_iter()
         .map(|(name, value)| {
             movable(format_args!("{at}.{name}"), &name, problems);
@@ -275,7 +276,7 @@ fn values(
         .collect()
 }
 
-fn strict_transport_security(hsts: &RawHsts, problems: &mut Problems) -> Box<str> {
+fn strict_transport_security(hsts: &RawHsts, problems: &mut Problems) -> Rc<str> {
     let seconds = hsts.max_age.0.as_secs();
     if hsts.max_age.0.subsec_nanos() != 0 {
         problems.say("response.hsts.max_age", "must be whole seconds");

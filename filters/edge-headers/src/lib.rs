@@ -8,10 +8,11 @@
 
 mod claim;
 mod config;
-mod names;
 mod request_id;
 mod required;
 mod transport;
+
+use std::rc::Rc;
 
 use policy::path::canonical;
 use policy::reply::well_formed_id;
@@ -26,7 +27,7 @@ use crate::required::Missing;
 #[derive(Debug)]
 pub struct EdgeHeaders {
     /// The id that the request got here or came with.
-    request_id: Option<String>,
+    request_id: Option<Rc<str>>,
     /// The client came over TLS.
     secure: bool,
 }
@@ -58,11 +59,11 @@ impl Policy for EdgeHeaders {
                 && let Ok(name) = std::str::from_utf8(name)
                 && !config.sets_request(name)
             {
-                cx.effects.remove_header(name);
+                cx.effects.remove_header(name.to_owned());
             }
         }
         for (name, value) in &config.request_set {
-            cx.effects.set_header(&**name, &**value);
+            cx.effects.set_header(name, value);
         }
         if let Some(missing) = missing(cx) {
             return Ok(Verdict::Deny(self.refusal(missing, config)));
@@ -76,14 +77,14 @@ impl Policy for EdgeHeaders {
             if config.response_remove.has(name)
                 && let Ok(name) = std::str::from_utf8(name)
             {
-                cx.effects.remove_header(name);
+                cx.effects.remove_header(name.to_owned());
             }
         }
         for (name, value) in self.own(config) {
             cx.effects.set_header(name, value);
         }
         for (name, value) in &config.response_set {
-            cx.effects.set_header(&**name, &**value);
+            cx.effects.set_header(name, value);
         }
     }
 }
@@ -93,10 +94,10 @@ impl EdgeHeaders {
     fn identify(&mut self, cx: &mut Cx<'_, Self>) {
         let mut sent = cx.request.all("x-request-id");
         let id = match (sent.next().and_then(well_formed_id), sent.next()) {
-            (Some(id), None) => id.to_owned(),
+            (Some(id), None) => id.into(),
             _ => {
-                let id = cx.keeper.next(cx.request, cx.now);
-                cx.effects.set_header("x-request-id", id.clone());
+                let id = cx.keeper.next(cx.request, cx.now).into();
+                cx.effects.set_header("x-request-id", &id);
                 id
             }
         };
@@ -107,15 +108,15 @@ impl EdgeHeaders {
     fn refusal(&self, missing: Missing<'_>, config: &Config) -> Reply {
         let mut reply = missing.reply();
         for (name, value) in self.own(config) {
-            reply = reply.header(name, value.to_owned());
+            reply = reply.header(name, value.to_string());
         }
         reply
     }
 
     /// The headers that the filter itself adds to a response.
-    fn own<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = (&'static str, &'a str)> {
-        let hsts = config.hsts.as_deref().filter(|_| self.secure);
-        let id = self.request_id.as_deref().filter(|_| config.tells_id);
+    fn own<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = (&'static str, &'a Rc<str>)> {
+        let hsts = config.hsts.as_ref().filter(|_| self.secure);
+        let id = self.request_id.as_ref().filter(|_| config.tells_id);
         let hsts = hsts.map(|value| ("strict-transport-security", value));
         hsts.into_iter().chain(id.map(|id| ("x-request-id", id)))
     }

@@ -30,7 +30,7 @@ pub struct Root<F: Filter> {
     /// When the sums were shown last.
     shown: Cell<Time>,
     /// Spare sink, so that a request needs no new one.
-    effects: Cell<Effects<F::Metric>>,
+    effects: Cell<Option<Box<Effects<F::Metric>>>>,
 }
 
 impl<F: Filter> Drop for Root<F> {
@@ -185,13 +185,13 @@ impl<F: Filter> Root<F> {
         abi::http_call(target, &headers, b"", TIMEOUT_MILLIS).ok()
     }
 
-    pub fn borrow_effects(&self) -> Effects<F::Metric> {
-        self.effects.take()
+    pub fn borrow_effects(&self) -> Box<Effects<F::Metric>> {
+        self.effects.take().unwrap_or_default()
     }
 
-    pub fn return_effects(&self, mut effects: Effects<F::Metric>) {
+    pub fn return_effects(&self, mut effects: Box<Effects<F::Metric>>) {
         effects.clear();
-        self.effects.set(effects);
+        self.effects.set(Some(effects));
     }
 
     /// Gives the path that the upstream is sent this one's query. Its other part is the gateway's: routes and
@@ -223,7 +223,7 @@ impl<F: Filter> Root<F> {
             for (_, edit) in last {
                 let result = match edit {
                     HeaderEdit::Set(name, value)
-                        if name == ":path" && self.gateway().path_sent_on().is_some() =>
+                        if **name == *":path" && self.gateway().path_sent_on().is_some() =>
                     {
                         self.send_on(value)
                     }

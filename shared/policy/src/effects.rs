@@ -1,5 +1,7 @@
 //! What a policy causes beside its verdict.
 
+use std::ops::Deref;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::metric::{Sample, exported_name};
@@ -18,9 +20,55 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderEdit {
     /// Removes every value of the header, then adds this one.
-    Set(String, String),
+    Set(EditText, EditText),
     /// Removes every value of the header.
-    Remove(String),
+    Remove(EditText),
+}
+
+/// A name or a value in an edit. What a configuration or a keeper holds is shared with it, not copied.
+#[derive(Clone, Debug)]
+pub enum EditText {
+    Fixed(&'static str),
+    Shared(Rc<str>),
+    Made(String),
+}
+
+impl Deref for EditText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Fixed(text) => text,
+            Self::Shared(text) => text,
+            Self::Made(text) => text,
+        }
+    }
+}
+
+impl PartialEq for EditText {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for EditText {}
+
+impl From<&'static str> for EditText {
+    fn from(text: &'static str) -> Self {
+        Self::Fixed(text)
+    }
+}
+
+impl From<&Rc<str>> for EditText {
+    fn from(text: &Rc<str>) -> Self {
+        Self::Shared(Rc::clone(text))
+    }
+}
+
+impl From<String> for EditText {
+    fn from(text: String) -> Self {
+        Self::Made(text)
+    }
 }
 
 impl HeaderEdit {
@@ -122,13 +170,13 @@ impl<M> Effects<M> {
     }
 
     /// Replaces a header, whatever values it had.
-    pub fn set_header(&mut self, name: impl Into<String>, value: impl Into<String>) {
+    pub fn set_header(&mut self, name: impl Into<EditText>, value: impl Into<EditText>) {
         self.headers
             .push(HeaderEdit::Set(name.into(), value.into()));
     }
 
     /// Removes a header, however often it occurs.
-    pub fn remove_header(&mut self, name: impl Into<String>) {
+    pub fn remove_header(&mut self, name: impl Into<EditText>) {
         self.headers.push(HeaderEdit::Remove(name.into()));
     }
 

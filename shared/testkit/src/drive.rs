@@ -886,7 +886,7 @@ fn edit<M>(headers: &mut Vec<(String, Vec<u8>)>, effects: &mut Effects<M>) {
         let (HeaderEdit::Set(name, _) | HeaderEdit::Remove(name)) = &edit;
         headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
         if let HeaderEdit::Set(name, value) = edit {
-            headers.push((lower(name.as_bytes()), value.into_bytes()));
+            headers.push((lower(name.as_bytes()), value.as_bytes().to_vec()));
         }
     }
 }

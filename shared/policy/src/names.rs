@@ -1,14 +1,15 @@
-//! Sets of header names.
+//! Sets of header names, as servers tell them apart.
 
 /// Header names, compared without regard to ASCII case, and `_` for `-`: to many servers they are the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
+pub struct Names {
     names: Vec<Box<[u8]>>,
     /// A bit for each length that occurs; the last one is for all that are longer.
     lengths: u64,
 }
 
 impl Names {
+    /// The set of these.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let plain = |name: &str| name.bytes().map(plain).collect();
         let names: Vec<Box<[u8]>> = names.into_iter().map(plain).collect();
@@ -18,6 +19,8 @@ impl Names {
         Self { names, lengths }
     }
 
+    /// Whether the name is one of them.
+    #[must_use]
     pub fn has(&self, name: &[u8]) -> bool {
         let may_be = self.lengths & length_bit(name) != 0;
         may_be
