@@ -55,7 +55,8 @@
 //! made under, and gateways that for a while disagree about a limit share it in
 //! proportion: `Σ granted_i / rate_i ≤ T + the longest capacity`.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Where the filters send [`AcquireRequest`].
 pub const ACQUIRE_PATH: &str = "/v1/limits/acquire";
@@ -106,7 +107,7 @@ pub struct Limit {
 }
 
 /// How the tokens of a period may be spread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Shape {
@@ -122,6 +123,41 @@ pub enum Shape {
     },
     /// A count: never more than `tokens` in any window of the period, all of them at once if need be.
     Window {},
+}
+
+/// As derived, but for time: of an enum with its tag inside, derived code keeps all fields until it has seen the tag.
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Kind {
+            Paced,
+            Window,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            kind: Kind,
+            #[serde(default, deserialize_with = "given")]
+            burst: Option<u64>,
+            #[serde(default, deserialize_with = "given")]
+            peak: Option<u64>,
+        }
+        let Fields { kind, burst, peak } = Fields::deserialize(deserializer)?;
+        match (kind, burst, peak) {
+            (Kind::Paced, Some(burst), Some(peak)) => Ok(Self::Paced { burst, peak }),
+            (Kind::Paced, None, _) => Err(D::Error::missing_field("burst")),
+            (Kind::Paced, _, None) => Err(D::Error::missing_field("peak")),
+            (Kind::Window, None, None) => Ok(Self::Window {}),
+            (Kind::Window, Some(_), _) => Err(D::Error::unknown_field("burst", &[])),
+            (Kind::Window, _, Some(_)) => Err(D::Error::unknown_field("peak", &[])),
+        }
+    }
+}
+
+/// A field that is there is a number, never `null`.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    u64::deserialize(deserializer).map(Some)
 }
 
 impl Limit {
@@ -521,6 +557,29 @@ mod tests {
         assert!(serde_json::from_str::<AcquireRequest>(typo).is_err());
         let shape = r#"{"tokens":5,"period_ms":1,"shape":{"kind":"window","burst":3}}"#;
         assert!(serde_json::from_str::<Limit>(shape).is_err());
+    }
+
+    #[test]
+    fn a_shape_has_the_fields_of_its_kind_in_any_order_and_no_others() {
+        let read = |text: &str| serde_json::from_str::<Shape>(text).ok();
+        let paced = Shape::Paced { burst: 3, peak: 4 };
+        assert_eq!(read(r#"{"kind":"paced","burst":3,"peak":4}"#), Some(paced));
+        assert_eq!(read(r#"{"peak":4,"burst":3,"kind":"paced"}"#), Some(paced));
+        assert_eq!(read(r#"{"kind":"window"}"#), Some(Shape::Window {}));
+        for wrong in [
+            r#"{"kind":"paced","burst":3}"#,
+            r#"{"kind":"paced","peak":4}"#,
+            r#"{"kind":"paced","burst":null,"peak":4}"#,
+            r#"{"kind":"paced","burst":3,"peak":4,"rate":5}"#,
+            r#"{"kind":"paced","burst":3,"burst":3,"peak":4}"#,
+            r#"{"kind":"window","peak":4}"#,
+            r#"{"kind":"window","burst":null}"#,
+            r#"{"kind":"other"}"#,
+            r#"{"burst":3,"peak":4}"#,
+            "{}",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 
     #[test]
