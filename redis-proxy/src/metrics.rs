@@ -1,8 +1,8 @@
 //! What `/metrics` shows. Label values a client can choose are bounded.
 
 use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -28,7 +28,7 @@ const MAX_DIMS: usize = 32;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Keys {
-    dimension: String,
+    dimension: Arc<String>,
     outcome: Outcome,
 }
 
@@ -65,7 +65,7 @@ pub enum SpanFate {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Dimension {
-    dimension: String,
+    dimension: Arc<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -112,7 +112,8 @@ pub struct Metrics {
     countries: Family<Country, Counter>,
     clients: Family<ClientLabel, Gauge>,
     spans: Family<Fate, Counter>,
-    dims: Mutex<HashSet<String>>,
+    /// The label of each dimension that is told apart.
+    dims: Mutex<HashMap<String, Arc<String>>>,
 }
 
 impl Default for Metrics {
@@ -284,7 +285,7 @@ impl Metrics {
             (None, _) => Outcome::granted,
         };
         let label = Dimension {
-            dimension: dimension.clone(),
+            dimension: Arc::clone(&dimension),
         };
         self.keys.get_or_create(&Keys { dimension, outcome }).inc();
         self.granted.get_or_create(&label).inc_by(reply.granted);
@@ -298,16 +299,17 @@ impl Metrics {
         self.seconds.observe(took.as_secs_f64());
     }
 
-    fn dimension(&self, dim: &str) -> String {
+    fn dimension(&self, dim: &str) -> Arc<String> {
         let mut dims = self.dims.lock().unwrap_or_else(PoisonError::into_inner);
-        if dims.contains(dim) {
-            return dim.to_owned();
+        if let Some(known) = dims.get(dim) {
+            return Arc::clone(known);
         }
-        if dims.len() < MAX_DIMS {
-            dims.insert(dim.to_owned());
-            return dim.to_owned();
+        if dims.len() >= MAX_DIMS {
+            return Arc::new("other".to_owned());
         }
-        "other".to_owned()
+        let label = Arc::new(dim.to_owned());
+        dims.insert(dim.to_owned(), Arc::clone(&label));
+        label
     }
 
     /// Everything, in the OpenMetrics text format.

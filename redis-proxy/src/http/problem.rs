@@ -2,6 +2,7 @@
 
 use axum::{
     Json,
+    body::Bytes,
     extract::{FromRequest, Request, rejection::JsonRejection},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -163,23 +164,36 @@ pub struct Body<T>(pub T);
 impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
+    /// A body of the usual type is read at once. Only one that is wrong is read as axum does, which knows the path to
+    /// the error and takes three times as long.
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(rejection) => {
-                let code = match (&rejection, rejection.status()) {
-                    (_, StatusCode::PAYLOAD_TOO_LARGE) => "body_too_large",
-                    (JsonRejection::MissingJsonContentType(_), _) => "not_json",
-                    _ => "bad_body",
-                };
-                let status = match rejection.status() {
-                    StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
-                    status => status,
-                };
-                Err(Problem::new(status, code, rejection.body_text()))
+        let media_type = request.headers().get(header::CONTENT_TYPE);
+        let read = if media_type.is_some_and(|media_type| media_type == "application/json") {
+            match Bytes::from_request(request, state).await {
+                Ok(bytes) => match serde_json::from_slice(&bytes) {
+                    Ok(body) => return Ok(Self(body)),
+                    Err(_) => Json::from_bytes(&bytes),
+                },
+                Err(rejection) => Err(rejection.into()),
             }
-        }
+        } else {
+            Json::from_request(request, state).await
+        };
+        read.map(|Json(body)| Self(body)).map_err(rejected)
     }
+}
+
+fn rejected(rejection: JsonRejection) -> Problem {
+    let code = match (&rejection, rejection.status()) {
+        (_, StatusCode::PAYLOAD_TOO_LARGE) => "body_too_large",
+        (JsonRejection::MissingJsonContentType(_), _) => "not_json",
+        _ => "bad_body",
+    };
+    let status = match rejection.status() {
+        StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+        status => status,
+    };
+    Problem::new(status, code, rejection.body_text())
 }
 
 /// No such path.
