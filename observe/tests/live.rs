@@ -30,7 +30,7 @@ fn every_panel_shows_something() {
     let began = Instant::now();
     let mut silent = questions();
     let mut faults;
-    let mut looks = 0;
+    let mut looks = 0_u32;
     loop {
         silent.retain(|question| fault(&site.prometheus, question).is_some());
         faults = Vec::from_iter(silent.iter().filter_map(|it| fault(&site.prometheus, it)));
@@ -41,7 +41,7 @@ fn every_panel_shows_something() {
         }
         // What is down for a second has nobody notice if everybody is slow: once more.
         looks += 1;
-        if looks % 10 == 0 {
+        if looks.is_multiple_of(10) {
             traffic::outages(&site, TIME);
         }
         std::thread::sleep(Duration::from_secs(1));
