@@ -27,7 +27,7 @@ use crate::workspace;
 pub fn cases_main<F: Filter>(text: &str) -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = match CaseFile::parse(text).and_then(CaseFile::with_sections) {
-        Ok(files) => files.iter().flat_map(trials::<F>).collect(),
+        Ok(files) => files.into_iter().flat_map(trials::<F>).collect(),
         Err(error) => vec![broken_file(error)],
     };
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -108,7 +108,8 @@ pub fn broken_file(error: String) -> Trial {
     })
 }
 
-fn trials<F: Filter>(file: &CaseFile) -> Vec<Trial> {
+fn trials<F: Filter>(file: CaseFile) -> Vec<Trial> {
+    let file = Arc::new(file);
     let mut trials = Vec::new();
     for case in &file.cases {
         for (flavour, manner, wanted) in [
@@ -120,7 +121,7 @@ fn trials<F: Filter>(file: &CaseFile) -> Vec<Trial> {
             if !case.runs_on(HostName::Drive) || !(wanted || alone) {
                 continue;
             }
-            let (file, case) = (file.clone(), case.clone());
+            let (file, case) = (Arc::clone(&file), case.clone());
             let name = format!("{manner}::{}", file.name_of(&case));
             trials.push(Trial::test(name, move || {
                 let mut gateway = DriveGateway::<F>::new(flavour);
