@@ -66,7 +66,8 @@ native() {
     for gateway in $(gateways); do
         filter="$filter - package($gateway)"
     done
-    nextest -E "$filter"
+    # Some compute, some wait.
+    nextest --test-threads "$(($(nproc) * 3 / 2))" -E "$filter"
 }
 
 # In one process, which the cases share a running Kong in: it takes seconds to start.
