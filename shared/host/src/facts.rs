@@ -23,21 +23,17 @@ impl Facts {
     pub fn ask(&self, gateway: Gateway) {
         self.gateway.set(Some(gateway));
     }
-
-    fn read(&self, fact: Fact) -> Option<Vec<u8>> {
-        abi::property(self.gateway.get()?.property_of(fact)?)
-            .ok()
-            .flatten()
-    }
 }
 
 impl Host for Facts {
     fn fact(&self, fact: Fact) -> Option<Vec<u8>> {
-        self.read(fact)
+        abi::property(self.gateway.get()?.property_of(fact)?)
+            .ok()
+            .flatten()
     }
 
     fn peer(&self) -> Option<IpAddr> {
-        let ask = || parse_peer(&self.read(Fact::PeerAddress)?);
+        let ask = || parse_peer(&self.fact(Fact::PeerAddress)?);
         *self.peer.get_or_init(ask)
     }
 
